@@ -1,0 +1,26 @@
+"""`vdmc models`: the models that encode and decode would find."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cli import options
+from cli.report import Report
+
+
+@click.command()
+@options.reporting
+def models(as_json: bool, quiet: bool, verbose: bool) -> None:
+    """List the models: name, hash, size. More are looked for in the folders of VDMC_MODEL_PATH."""
+    from vdmcompress.model_file import SEARCH_VARIABLE, list_models
+
+    report = Report(1, as_json, quiet, verbose)
+    with report.file(Path("models")):
+        found = list_models()
+        for model in found:
+            record = asdict(model)
+            report.line(f"{model.name}  {model.hash}  {model.bytes:,} bytes  {model.path}", record)
+        if not found:
+            report.note(f"no models: the package holds none, and {SEARCH_VARIABLE} names no folder with one")
+    report.finish("listed")

@@ -1,0 +1,1 @@
+"""Entropy coder: integers in, integers out. ANS stack, distributions, bits-back chains."""

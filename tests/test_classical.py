@@ -1,0 +1,191 @@
+"""WebP and PNG payloads: exact, never larger than WebP at full effort, and safe to decode."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vdmcompress import classical
+from vdmcompress.classical import decode_classical, encode_classical, may_beat
+from vdmcompress.container import Header, Kind
+from vdmcompress.errors import DamagedFileError
+
+
+def header(pixels, kind=Kind.WEBP):
+    height, width = pixels.shape[:2]
+    return Header(kind, width, height, 1 if pixels.ndim == 2 else 3, 0)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def photo_like(height=96, width=112, grey=False):
+    """Smooth shapes with grain that the channels share: what photographs are to a predictor."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:height, :width]
+    shade = 110 + 60 * np.sin(x / 17) * np.cos(y / 23) + rng.normal(0, 5, (height, width))
+    if grey:
+        return np.clip(shade, 0, 255).astype(np.uint8)
+    colours = [
+        shade * f + rng.normal(0, 2, shade.shape) + 20 * np.sin(x / 31 + i)
+        for i, f in enumerate((1, 0.9, 0.8))
+    ]
+    return np.clip(np.stack(colours, 2), 0, 255).astype(np.uint8)
+
+
+def screenshot():
+    pixels = np.full((80, 120, 3), 245, np.uint8)
+    pixels[10:70:6, 8:100] = (20, 20, 60)
+    pixels[:12] = (40, 90, 200)
+    return pixels
+
+
+IMAGES = {
+    "one pixel": noise(1, 1, 3),
+    "grey pixel": noise(1, 1),
+    "row": noise(1, 50, 3),
+    "column": noise(50, 1),
+    "3x5": noise(3, 5, 3),
+    "noise": noise(70, 70, 3),
+    "grey noise": noise(70, 70),
+    "one colour": np.full((90, 100, 3), (1, 200, 30), np.uint8),
+    "screenshot": screenshot(),
+    "photo": photo_like(),
+    "grey photo": photo_like(grey=True),
+    "tiled": np.tile(photo_like(48, 112), (2, 1, 1)),
+}
+
+
+def webp_size(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", lossless=True, method=6, quality=100, exact=True)
+    return len(out.getvalue())
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    return {name: encode_classical(pixels) for name, pixels in IMAGES.items()}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_round_trip_and_size(encoded, name):
+    pixels = IMAGES[name]
+    kind, data = encoded[name]
+    found = decode_classical(kind, memoryview(data), header(pixels, kind))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, pixels)
+    assert len(data) <= webp_size(pixels)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_screen_lets_every_winner_through(encoded, name):
+    size = len(encoded[name][1])
+    for larger in (size + 1, size + 100, 2 * size + 10):
+        assert may_beat(IMAGES[name], larger)
+
+
+@pytest.mark.parametrize(
+    "name, factor", [("photo", 0.9), ("grey photo", 0.9), ("noise", 0.6), ("tiled", 0.5)]
+)
+def test_screen_spares_full_effort(encoded, monkeypatch, name, factor):
+    size = int(len(encoded[name][1]) * factor)
+    methods = []
+    webp = classical._webp
+
+    def record(pixels, method, quality=100):
+        methods.append((method, quality))
+        return webp(pixels, method, quality)
+
+    monkeypatch.setattr(classical, "_webp", record)
+    assert not may_beat(IMAGES[name], size)
+    assert methods
+    assert (6, 100) not in methods
+
+
+def test_screen_of_a_large_image_looks_at_strips(monkeypatch):
+    pixels = photo_like(200, 112)
+    whole = classical._sample(pixels)
+    assert whole is pixels
+    monkeypatch.setattr(classical, "SAMPLE_PIXELS", 8 * 10 * 112)
+    part = classical._sample(pixels)
+    assert part.shape == (80, 112, 3)
+    assert np.array_equal(part[:10], pixels[:10])
+    assert np.array_equal(part[-10:], pixels[-10:])
+    size = len(encode_classical(pixels)[1])
+    assert may_beat(pixels, size + 1)
+    assert not may_beat(pixels, int(0.92 * size))
+
+
+def test_added_green_is_what_the_encoder_subtracts():
+    pixels = noise(5, 7, 3)
+    added = classical._add_green(pixels)
+    assert np.array_equal(added[:, :, 1], pixels[:, :, 1])
+    assert np.array_equal(
+        added - added[:, :, 1:2], np.dstack([pixels[..., 0], 0 * pixels[..., 0], pixels[..., 2]])
+    )
+
+
+def test_beyond_the_side_of_webp_it_is_png():
+    pixels = np.zeros((1, 16384), np.uint8)
+    pixels[0, ::3] = 9
+    kind, data = encode_classical(pixels)
+    assert kind is Kind.PNG
+    assert np.array_equal(decode_classical(kind, data, header(pixels, kind)), pixels)
+    assert may_beat(pixels, len(data) + 1)
+    assert not may_beat(pixels, len(data))
+    kind, _ = encode_classical(pixels[:, :-1])
+    assert kind is Kind.WEBP
+
+
+@pytest.mark.parametrize("kind", [Kind.WEBP, Kind.PNG])
+def test_another_size_is_refused_before_decoding(kind, monkeypatch):
+    pixels = noise(6, 5, 3)
+    data = classical._webp(pixels, 0) if kind is Kind.WEBP else classical._png(pixels)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(DamagedFileError, match="payload of 5x6, header says 5x7"):
+        decode_classical(kind, data, Header(kind, 5, 7, 3, 0))
+
+
+def test_bombs_state_their_size():
+    vp8l = b"\x2f" + (0x3FFF | 0x3FFF << 14).to_bytes(4, "little") + bytes(20)
+    with pytest.raises(DamagedFileError, match="16384x16384"):
+        decode_classical(Kind.WEBP, vp8l, Header(Kind.WEBP, 8, 8, 3, 0))
+    png = classical._png(noise(2, 2))
+    png = png[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + png[24:]
+    with pytest.raises(DamagedFileError, match="2147483647x2147483647"):
+        decode_classical(Kind.PNG, png, Header(Kind.PNG, 2, 2, 1, 0))
+
+
+@pytest.mark.parametrize("kind", [Kind.WEBP, Kind.PNG])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_damage_raises_nothing_else(kind, channels):
+    pixels = photo_like(9, 11, grey=channels == 1)
+    data = classical._webp(pixels, 4) if kind is Kind.WEBP else classical._png(pixels)
+    wanted = header(pixels, kind)
+    wrong = 0
+    for place in range(len(data)):
+        for altered in (data[:place], data[:place] + bytes((data[place] ^ 0x55,)) + data[place + 1 :]):
+            try:
+                found = decode_classical(kind, altered, wanted)
+            except DamagedFileError:
+                wrong += 1
+            else:
+                assert found.shape == pixels.shape
+    assert wrong > len(data) // 2
+
+
+def test_other_channels_are_damage():
+    grey, colour = noise(6, 5), noise(6, 5, 3)
+    with pytest.raises(DamagedFileError, match=r"header says \(6, 5\)"):
+        decode_classical(Kind.PNG, classical._png(colour), header(grey, Kind.PNG))
+    with pytest.raises(DamagedFileError, match=r"header says \(6, 5, 3\)"):
+        decode_classical(Kind.PNG, classical._png(grey), header(colour, Kind.PNG))
+
+
+@pytest.mark.parametrize("kind, words", [(Kind.WEBP, "no VP8L"), (Kind.PNG, "no PNG")])
+def test_other_payloads_are_damage(kind, words):
+    with pytest.raises(DamagedFileError, match=words):
+        decode_classical(kind, b"RIFF....WEBPVP8L", Header(kind, 1, 1, 3, 0))

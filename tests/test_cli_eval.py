@@ -1,0 +1,165 @@
+"""`vdmc eval`, `selftest`, `models` and `train`: what they say of what the library found."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from cli.train import by_band, configuration, show
+from tests.cli_support import colours, save
+from vdmcompress.container import Header, Kind, pack
+
+ROWS = [
+    {"scale": 0, "band": "HL", "level": 1, "vlb_bits": 300.0, "coded_bits": 310.0, "calibration": 1.25},
+    {"scale": None, "band": "top", "level": 0, "vlb_bits": 500.0, "coded_bits": 506.0, "calibration": None},
+]
+HASH = bytes(range(8))
+LANES = [b"x" * 40, b"y" * 60]
+
+
+@pytest.fixture
+def evaluation(monkeypatch):
+    """A library whose evaluation of any image is known; gives the calls."""
+    calls = []
+
+    def encode_pixels(pixels, model, threads, progress, device):
+        return SimpleNamespace(lanes=LANES, plan=pixels.shape[1] % 2)
+
+    def evaluate(pixels, model, threads, device, encoded):
+        calls.append((pixels.shape, model.name, threads, device))
+        height, width = pixels.shape[:2]
+        return {
+            "width": width,
+            "height": height,
+            "channels": 1 if pixels.ndim == 2 else 3,
+            "plan": encoded.plan,
+            "vlb_bits": 800.0,
+            "coded_bits": 816.0,
+            "payload_bytes": sum(map(len, encoded.lanes)),
+            "rows": ROWS,
+        }
+
+    def load_model(name):
+        return SimpleNamespace(name=name or "photo", hash8=HASH)
+
+    monkeypatch.setitem(sys.modules, "vdmcompress.evaluate", SimpleNamespace(evaluate=evaluate))
+    monkeypatch.setitem(sys.modules, "vdmcompress.cascade", SimpleNamespace(encode_pixels=encode_pixels))
+    monkeypatch.setattr("vdmcompress.model_file.load_model", load_model)
+    return calls
+
+
+def file_bytes(width, plan):
+    return len(pack(Header(Kind.DIFFUSION, width, 16, 3, 0, HASH, plan, len(LANES)), LANES))
+
+
+def test_eval_prints_bits_per_dimension_by_row(vdmc, evaluation, picture):
+    result = vdmc("eval", picture, "-T", "1")
+    assert result.exit_code == 0, result.stderr
+    assert evaluation == [((16, 24, 3), "photo", 1, "auto")]
+    values, size = 16 * 24 * 3, file_bytes(24, 0)
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["0", "HL", "1", f"{300 / values:.4f}", f"{310 / values:.4f}", "1.250"] in rows
+    assert ["-", "top", "0", f"{500 / values:.4f}", f"{506 / values:.4f}", "-"] in rows
+    above = 100 * (8 * size / 800 - 1)
+    assert f"file {8 * size / values:.4f} ({size:,} bytes), {above:+.2f} % on the VLB" in result.stdout
+
+
+def test_eval_json_sums_the_set_and_its_plans(vdmc, evaluation, picture, tmp_path):
+    odd = save(colours(16, 25), tmp_path / "odd.png")
+    lines = vdmc("eval", "--json", "-m", "mine", picture, odd, picture).stdout.splitlines()
+    first, _, _, total = (json.loads(line) for line in lines)
+    assert (first["model"], first["file"]) == ("mine", str(picture))
+    assert first["file_bytes"] == first["header_bytes"] + first["payload_bytes"] == file_bytes(24, 0)
+    assert first["vlb_bpd"] == pytest.approx(800 / (16 * 24 * 3))
+    assert first["rows"][1]["coded_bpd"] == pytest.approx(506 / (16 * 24 * 3))
+    assert total["files"] == 3
+    assert total["plans"] == {"0": 2, "1": 1}
+    assert total["vlb_bpd"] == pytest.approx(2400 / (3 * 16 * (24 + 25 + 24)))
+    assert total["file_bytes"] == 2 * file_bytes(24, 0) + file_bytes(25, 1)
+    assert [row["band"] for row in total["rows"]] == ["HL", "top"]
+    assert sum(row["vlb_bpd"] for row in total["rows"]) == pytest.approx(total["vlb_bpd"])
+
+
+def test_eval_with_a_missing_model_is_4(vdmc, picture):
+    result = vdmc("eval", "-m", "no-such-model", picture)
+    assert result.exit_code == 4
+    (line,) = result.stderr.splitlines()
+    assert "no-such-model" in line
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 6)])
+def test_selftest(vdmc, monkeypatch, ok, code):
+    results = [("normal table", True, ""), ("network", ok, "row 3")]
+    monkeypatch.setattr("vdmcompress.exact.selftest", lambda: results, raising=False)
+    result = vdmc("selftest")
+    assert result.exit_code == code
+    assert "ok      normal table" in result.stdout
+    assert ("FAILED  network: row 3" in result.stdout) is not ok
+    assert ("this machine computes differently" in result.stderr) is not ok
+    records = [json.loads(line) for line in vdmc("selftest", "--json").stdout.splitlines()]
+    assert [r["status"] for r in records if "check" in r] == ["ok", "ok" if ok else "failed"]
+
+
+def test_a_selftest_without_checks_has_failed(vdmc, monkeypatch):
+    monkeypatch.setattr("vdmcompress.exact.selftest", list, raising=False)
+    assert vdmc("selftest").exit_code == 1
+
+
+def test_models_lists_name_and_hash(vdmc, monkeypatch, tmp_path):
+    from vdmcompress.model_file import SEARCH_VARIABLE, SUFFIX, file_hash
+
+    path = tmp_path / f"mine{SUFFIX}"
+    path.write_bytes(b"some bytes")
+    monkeypatch.setenv(SEARCH_VARIABLE, str(tmp_path))
+    result = vdmc("models")
+    assert result.exit_code == 0, result.stderr
+    assert f"mine  {file_hash(path).hex()}  10 bytes  {path}" in result.stdout.splitlines()
+    record = json.loads(vdmc("models", "--json").stdout.splitlines()[-1])
+    assert (record["name"], record["hash"], record["bytes"]) == ("mine", file_hash(path).hex(), 10)
+
+
+def test_training_log_by_band_in_bits_per_dimension():
+    terms = {"s0.0": 2.0, "s0.1": 1.0, "s0.2": 4.0, "s1.0": 8.0, "s0.2d": 99.0}
+    assert by_band(terms, ["HL", "HL", "HH"]) == pytest.approx({"0 HL": 0.75, "0 HH": 1.0, "1 HL": 0.5})
+
+
+def test_training_lines():
+    bands = ["HL"]
+    entry = {
+        "step": 20,
+        "steps": 100,
+        "bpd": 3.25,
+        "mpx_per_second": 0.5,
+        "eta_seconds": 600,
+        "terms": {"s0.0": 4.0},
+    }
+    assert show(entry, bands) == "step 20/100: 3.2500 bpd (0 HL 1.000), 0.50 Mpx/s, 10 min to go"
+    valid = {"step": 20, "validation": "held_back", "bpd": 3.5, "terms": {"s0.0": 2.0}}
+    assert show(valid, bands) == "step 20: held_back 3.5000 bpd (0 HL 0.500)"
+
+
+def test_shipped_configurations_have_names(tmp_path):
+    assert configuration("photo").name == "photo.toml"
+    mine = tmp_path / "mine.toml"
+    mine.touch()
+    assert configuration(str(mine)) == mine
+
+
+def test_train_hands_everything_on(vdmc, monkeypatch, tmp_path):
+    calls = []
+
+    def main(config_path, data_dirs, out, **how):
+        how.pop("report")({"step": 1, "validation": "valid", "bpd": 3.0, "terms": {"s0.0": 4.0}})
+        calls.append((config_path.name, data_dirs, out, how))
+
+    monkeypatch.setattr("vdmcompress.train.run.main", main)
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    arguments = ["--data", one, "--data", two, "--valid", one, "--out", tmp_path / "run", "--minutes", "1.5"]
+    result = vdmc("train", "photo", *arguments, "--resume", "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    how = {"resume": True, "minutes": 1.5, "device": "cpu", "valid_dirs": [one]}
+    assert calls == [("photo.toml", [one, two], tmp_path / "run", how)]
+    assert "valid 3.0000 bpd (0 HL 1.000)" in result.stdout

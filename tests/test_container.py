@@ -1,0 +1,186 @@
+"""The file format: golden bytes, round trip, and that no altered or cut file is taken for a sound one."""
+
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdmcompress.container import MAGIC, MAX_LANES, Header, Kind, Limits, file_lengths, pack, peek, unpack
+from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
+
+MODEL = bytes(range(0xA0, 0xA8))
+DIFFUSION = Header(Kind.DIFFUSION, 32, 32, 3, 0x12345678, MODEL, plan=2, lanes=1)
+LANES = Header(Kind.DIFFUSION, 300, 2, 1, 0xFFFFFFFF, MODEL, plan=0, lanes=3)
+WEBP = Header(Kind.WEBP, 1, 70000, 1, 0)
+
+FILES = {
+    "diffusion": pack(DIFFUSION, [b"payload!"]),
+    "lanes": pack(LANES, [b"ab", b"", b"c" * 130]),
+    "webp": pack(WEBP, [b"\x2f" + bytes(9)]),
+    "empty": pack(Header(Kind.PNG, 1, 1, 3, 7), [b""]),
+}
+
+
+def sealed(body):
+    """A body with the right checksum, whatever it says."""
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def diffusion(*, version=0, mode=4, size=b"\x20\x20", plan=b"\x00", lanes=b"\x01", rest=b"\0\0\0\0payload"):
+    return sealed(MAGIC + bytes((version, mode)) + size + MODEL + plan + lanes + rest)
+
+
+headers = st.builds(
+    lambda kind, width, height, channels, crc, model, plan, lanes: (
+        Header(kind, width, height, channels, crc, model, plan, len(lanes))
+        if kind is Kind.DIFFUSION
+        else None,
+        lanes,
+    ),
+    st.just(Kind.DIFFUSION),
+    st.integers(1, 2**14),
+    st.integers(1, 2**14),
+    st.sampled_from([1, 3]),
+    st.integers(0, 2**32 - 1),
+    st.binary(min_size=8, max_size=8),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.binary(max_size=300), min_size=1, max_size=MAX_LANES),
+)
+
+
+@given(headers)
+def test_round_trip(header_and_lanes):
+    header, lanes = header_and_lanes
+    data = pack(header, lanes)
+    found, views = unpack(data)
+    assert found == header == peek(data)
+    assert [bytes(view) for view in views] == lanes
+    assert file_lengths(data) == (len(data) - sum(map(len, lanes)), sum(map(len, lanes)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_round_trip_of_examples(name):
+    header, views = unpack(bytearray(FILES[name]))
+    assert pack(header, views) == FILES[name]
+
+
+def test_golden_bytes():
+    assert FILES["diffusion"].hex(" ", -4) == (
+        "8956444d 00042020 a0a1a2a3 a4a5a6a7 02017856 34127061 796c6f61 6421cc13 c928"
+    )
+    assert FILES["webp"][:-4].hex() == "8956444d" + "0001" + "01" + "f0a204" + "00000000" + "2f" + "00" * 9
+
+
+def test_overhead():
+    overhead, _ = file_lengths(FILES["diffusion"])
+    assert overhead == 26
+    assert file_lengths(FILES["empty"])[0] == 16
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_changed_byte_is_damage(name):
+    data = FILES[name]
+    for place in range(len(data)):
+        changed = bytearray(data)
+        for value in range(256):
+            if value == data[place]:
+                continue
+            changed[place] = value
+            with pytest.raises(DamagedFileError):
+                unpack(changed)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_truncation_and_addition_is_damage(name):
+    data = FILES[name]
+    for length in range(len(data)):
+        with pytest.raises(DamagedFileError):
+            unpack(data[:length])
+    for tail in (b"\0", b"\n", data):
+        with pytest.raises(DamagedFileError):
+            unpack(data + tail)
+
+
+@given(st.binary(max_size=60))
+def test_sealed_garbage_is_refused_or_sound(rest):
+    """With a right checksum a header may say anything: only our errors may come of it."""
+    try:
+        header, lanes = unpack(sealed(MAGIC + b"\0" + rest))
+    except (DamagedFileError, LimitError):
+        return
+    assert pack(header, lanes) == sealed(MAGIC + b"\0" + rest)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (diffusion(mode=3), "kind and mode 0x03"),
+        (diffusion(mode=0x0C), "kind and mode 0x0c"),
+        (diffusion(mode=0x84), "kind and mode 0x84"),
+        (diffusion(size=b"\x00\x20"), "size 0x32"),
+        (diffusion(size=b"\xa0\x00\x20"), "canonical"),
+        (diffusion(size=b"\xff\xff\xff\xff\x10\x01"), "canonical"),
+        (diffusion(size=b"\xff\xff\xff\xff\xff\x01\x01"), "canonical"),
+        (diffusion(lanes=b"\x00"), "0 lanes"),
+        (diffusion(lanes=b"\x41"), "65 lanes"),
+        (diffusion(lanes=b"\x02", rest=b"\x06\0\0\0\0short"), "6 bytes in a payload of 5"),
+        (diffusion(rest=b"\0\0\0"), "ends within its header"),
+        (sealed(MAGIC + b"\0"), "ends within its header"),
+    ],
+)
+def test_contradictions_are_named(data, words):
+    with pytest.raises(DamagedFileError, match=words):
+        unpack(data)
+
+
+def test_text_and_nothing_are_not_ours():
+    for data in (b"", b"\x89", b"\x89PNG\r\n\x1a\n", b"hello"):
+        with pytest.raises(DamagedFileError, match="begins with"):
+            peek(data)
+
+
+def test_other_version_is_no_damage():
+    with pytest.raises(UnsupportedImageError, match="format version 1, this program reads 0"):
+        unpack(diffusion(version=1))
+
+
+def test_limits():
+    data = pack(Header(Kind.DIFFUSION, 2**14, 2**14, 3, 0, MODEL), [b""])
+    assert unpack(data)[0].width == 2**14
+    with pytest.raises(LimitError, match="allowed are 268435455"):
+        unpack(data, Limits(max_pixels=2**28 - 1))
+    huge = pack(Header(Kind.DIFFUSION, 2**32 - 1, 2**32 - 1, 3, 0, MODEL), [b""])
+    with pytest.raises(LimitError, match="4294967295x4294967295"):
+        peek(huge)
+
+
+@pytest.mark.parametrize(
+    "header, lanes, words",
+    [
+        (Header(Kind.WEBP, 0, 1, 3, 0), [b""], "size 0x1"),
+        (Header(Kind.WEBP, 1, 1, 4, 0), [b""], "4 channels"),
+        (Header(Kind.WEBP, 1, 1, 3, 2**32), [b""], "pixel CRC"),
+        (Header(Kind.WEBP, 1, 1, 3, 0, MODEL), [b""], "model hash of 8 bytes"),
+        (Header(Kind.PNG, 1, 1, 3, 0, plan=1), [b""], "plan or lanes"),
+        (Header(Kind.DIFFUSION, 1, 1, 3, 0), [b""], "model hash of 0 bytes"),
+        (Header(Kind.DIFFUSION, 1, 1, 3, 0, MODEL, lanes=65), [b""] * 65, "65 lanes"),
+        (Header(Kind.DIFFUSION, 1, 1, 3, 0, MODEL, lanes=2), [b""], "1 lanes of payload"),
+        (Header(Kind.DIFFUSION, 1, 1, 3, 0, MODEL, version=1), [b""], "format version 1"),
+    ],
+)
+def test_impossible_headers_are_not_written(header, lanes, words):
+    with pytest.raises(UsageError, match=words):
+        pack(header, lanes)
+
+
+def test_header_is_read_without_heavy_imports():
+    code = (
+        "import sys, vdmcompress; vdmcompress.peek; import vdmcompress.container, vdmcompress.api\n"
+        "sys.exit(' '.join(sorted({'torch', 'numba'} & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

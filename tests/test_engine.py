@@ -1,0 +1,192 @@
+"""The engine: the same integers for every thread count, tiling, chunk of rows, backend and instruction set."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests import exact_twin, model_support
+from tests.test_kernels import linear_twin
+from vdmcompress import cascade, engine
+from vdmcompress.backends.cpu_int8 import Int8Backend
+from vdmcompress.cascade import decode_pixels, encode_pixels
+from vdmcompress.engine import Engine
+from vdmcompress.errors import MachineError, UsageError
+from vdmcompress.kernels import pack_features
+from vdmcompress.train.data import stack_batch
+from vdmcompress.train.objective import step_input
+
+tiny_model = model_support.tiny_model
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def raw_band():
+    """Inputs of slot 1 (HL with little noise) from a photograph, int32 (12, 37, 90)."""
+    batch = stack_batch([model_support.photo(74, 180)], 0)
+    bands = tuple(torch.from_numpy(x) for x in (batch.ll, batch.hl, batch.lh, batch.hh))
+    path = model_support.load_tiny().path
+    inputs = step_input(bands, path.steps[1], path.band(0, 0), 3, torch.Generator().manual_seed(1))
+    return inputs.raw[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Sums and linear predictions of a whole band by the twins."""
+    model, raw = model_support.load_tiny(), raw_band()
+    evaluation = model.evaluation(1)
+    u = np.empty((*raw.shape[1:], 24), np.uint8)
+    pack_features(raw, 0, 0, u)
+    sums = exact_twin.run(evaluation, u)
+    assert (sums.reshape(-1, 18).std(0) > 10).all()
+    return raw, sums, linear_twin(raw, evaluation.linear)
+
+
+@pytest.mark.parametrize("device", ["cpu_int8", "cpu_float"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("columns", [1, 7, 256])
+def test_results_do_not_depend_on_how_the_band_is_cut(tiny_model, monkeypatch, whole, device, threads, columns):
+    raw, sums, linear = whole
+    monkeypatch.setattr(engine, "TILE_COLUMNS", columns)
+    with Engine(tiny_model, threads, device) as e:
+        assert e.backend.name == device
+        for rows in (slice(0, 37), slice(0, 5), slice(5, 6), slice(20, 37)):
+            for part in (0, 1):
+                got_sums, got_linear = e.evaluate(1, raw, rows, part)
+                np.testing.assert_array_equal(got_sums, sums[rows, :, 9 * part : 9 * part + 9])
+                np.testing.assert_array_equal(got_linear, linear[3 * part : 3 * part + 3, rows])
+
+
+def test_only_rows_within_reach_are_read(tiny_model, whole):
+    """What the encoder has not popped yet may hold anything."""
+    raw, sums, _ = whole
+    reach = tiny_model.evaluation(1).reach
+    spoilt = raw.copy()
+    spoilt[:, : 12 - reach], spoilt[:, 20 + reach :] = 200, -200
+    with Engine(tiny_model, 1) as e:
+        np.testing.assert_array_equal(e.evaluate(1, spoilt, slice(12, 20), 0)[0], sums[12:20, :, :9])
+        spoilt[:, 12 - reach] = 0
+        assert (e.evaluate(1, spoilt, slice(12, 20), 0)[0] != sums[12:20, :, :9]).any()
+
+
+@pytest.fixture(scope="module")
+def strips_image():
+    """Two strips of plan 0 in the finest band, and some more columns than a tile of 16."""
+    return model_support.photo(300, 40)
+
+
+@pytest.fixture(scope="module")
+def strips_bytes(strips_image):
+    return encode_pixels(strips_image, model_support.load_tiny(), 1).lanes
+
+
+@pytest.mark.parametrize(
+    ("chunk_rows", "columns", "threads", "device"),
+    [(32, 256, 1, "auto"), (48, 16, 2, "cpu_int8"), (1000, 5, 3, "cpu_float")],
+)
+def test_bytes_do_not_depend_on_the_way(
+    tiny_model, monkeypatch, strips_image, strips_bytes, chunk_rows, columns, threads, device
+):
+    monkeypatch.setattr(cascade, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(engine, "TILE_COLUMNS", columns)
+    encoded = encode_pixels(strips_image, tiny_model, threads, device=device)
+    assert encoded.plan == 0
+    assert encoded.lanes == strips_bytes
+    monkeypatch.undo()
+    decoded = decode_pixels(strips_bytes, 300, 40, 3, 0, tiny_model, threads, device=device)
+    np.testing.assert_array_equal(decoded, strips_image)
+
+
+SCRIPT = """
+import hashlib, sys
+import torch
+from tests import model_support
+from vdmcompress.cascade import encode_pixels
+from vdmcompress.engine import Engine
+torch.set_num_threads(1)
+model = model_support.load_tiny()
+with Engine(model, 1) as engine:
+    name = engine.backend.name
+lanes = encode_pixels(model_support.photo(48, 40), model, 1).lanes
+print(name, torch.backends.cpu.get_cpu_capability(), hashlib.sha256(b"".join(lanes)).hexdigest())
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("ONEDNN_MAX_CPU_ISA", "AVX2"), ("ATEN_CPU_CAPABILITY", "default")]
+)
+def test_other_instruction_sets_give_the_same_bytes(tiny_model, setting, value):
+    lanes = encode_pixels(model_support.photo(48, 40), tiny_model, 1).lanes
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=os.environ | {setting: value, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, capability, digest = run.stdout.split()
+    assert digest == hashlib.sha256(b"".join(lanes)).hexdigest()
+    assert name in ("cpu_int8", "cpu_float")
+    if setting == "ATEN_CPU_CAPABILITY":
+        assert capability == "DEFAULT"
+
+
+class OffByOne(Int8Backend):
+    """A machine whose 8-bit convolutions are wrong in one place."""
+
+    def run(self, prepared, u):
+        sums = super().run(prepared, u)
+        sums[-1, -1, -1] += 1
+        return sums
+
+
+class Missing(Int8Backend):
+    """A torch without the operator."""
+
+    def prepare(self, evaluation):
+        raise AttributeError("no such operator")
+
+
+@pytest.mark.parametrize("broken", [OffByOne, Missing])
+def test_a_backend_that_fails_gives_way_to_the_reference(tiny_model, monkeypatch, whole, broken):
+    monkeypatch.setattr(engine, "Int8Backend", broken)
+    raw, sums, _ = whole
+    with Engine(tiny_model, 1) as e:
+        assert e.backend.name == "cpu_float"
+        np.testing.assert_array_equal(e.evaluate(1, raw, slice(0, 9), 0)[0], sums[:9, :, :9])
+    with pytest.raises(MachineError, match="no way of computing the networks exactly"):
+        Engine(tiny_model, 1, "cpu_int8")
+
+
+def test_a_wrong_known_answer_is_met_before_the_first_use(tiny_model):
+    """Of the first row when the backend is chosen, of any other when it is asked for."""
+    answers = tiny_model.tensors["answers"].copy()
+    answers[0] ^= 1
+    with pytest.raises(MachineError, match="row 0"):
+        Engine(model_support.with_tensors(tiny_model, answers=answers), 1)
+    answers[0] ^= 1
+    answers[3] ^= 1
+    with Engine(model_support.with_tensors(tiny_model, answers=answers), 1) as e:
+        e.evaluate(2, raw_band(), slice(0, 1), 0)
+        with pytest.raises(MachineError, match="row 3"):
+            e.evaluate(3, raw_band(), slice(0, 1), 0)
+
+
+def test_the_process_keeps_its_settings(tiny_model):
+    before = torch.get_num_threads()
+    with Engine(tiny_model, 2):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+
+
+def test_devices():
+    with pytest.raises(UsageError, match="'tpu' is not known"):
+        engine.candidate_backends("tpu")
+    assert [b.name for b in engine.candidate_backends("auto")] == ["cpu_int8", "cpu_float"]
+    if not torch.cuda.is_available():
+        with pytest.raises(MachineError, match="cuda"):
+            engine.candidate_backends("cuda")

@@ -1,0 +1,163 @@
+"""The float graph: what it reads, what it folds, how far it sees, which parameters an evaluation uses."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests import model_support
+from vdmcompress.network import (
+    ACTIVATION_TOP,
+    COUPLING_LIMIT,
+    LOG2_SCALE_RANGE,
+    Denoiser,
+    belief,
+    clip,
+    high_pass,
+    raw_features,
+    split_signs,
+)
+
+tiny_model = model_support.tiny_model
+
+
+def integers(shape, reach, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-reach, reach + 1, shape, generator=generator, dtype=torch.int32)
+
+
+def test_high_pass_is_the_written_formula():
+    ll = integers((2, 3, 5, 4), 255)
+    padded = np.pad(ll.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge").astype(int)
+    got = high_pass(ll)
+    assert got.dtype == torch.int32
+    for y in range(5):
+        for x in range(4):
+            box = padded[:, :, y : y + 3, x : x + 3].sum((2, 3))
+            want = ll[:, :, y, x].numpy() - (box * 57 + 256) // 512
+            np.testing.assert_array_equal(got[:, :, y, x].numpy(), want)
+
+
+def test_high_pass_of_a_flat_plane_is_small():
+    """57/512 is 1/9 but for 0.2 %: the residue of a flat plane stays below one grey level."""
+    for level in (0, 1, 100, 255, -255):
+        assert high_pass(torch.full((1, 1, 3, 3), level, dtype=torch.int32)).abs().max() <= 1
+
+
+def test_features_are_signs_apart_and_saturated():
+    raw = torch.tensor([-700, -255, -3, 0, 9, 255, 300], dtype=torch.int32).view(1, 1, 1, 7).expand(1, 12, 1, 7)
+    parts = split_signs(raw)
+    assert parts[0, 0, 0].tolist() == [0, 0, 0, 0, 9, 255, 255]
+    assert parts[0, 12, 0].tolist() == [255, 255, 3, 0, 0, 0, 0]
+
+
+def test_order_of_the_raw_inputs():
+    ll, hl, lh = (torch.full((1, 3, 2, 2), v, dtype=torch.int32) for v in (90, 2, 3))
+    raw = raw_features(ll, hl, lh)
+    assert raw[0, 3:6].unique().tolist() == [2]
+    assert raw[0, 6:9].unique().tolist() == [3]
+    assert raw[0, 9:12].unique().tolist() == [90]
+
+
+def test_clip_is_the_range_of_eight_bits():
+    assert ACTIVATION_TOP == 255 / 32
+    assert clip(torch.tensor([-1.0, 0.5, 9.0])).tolist() == [0.0, 0.5, ACTIVATION_TOP]
+
+
+@pytest.mark.parametrize(("scale", "slot"), [(0, 0), (0, 4), (1, 2), (3, 5)])
+def test_evaluation_equals_the_graph_of_the_docstring(scale, slot):
+    """x + B(clip(A(clip(x)) (1+g) + h)) + c without folding, with the parameters picked by hand."""
+    model = model_support.load_tiny_float()
+    slots = model.config.slots
+    raw = integers((1, 12, 9, 8), 60, seed=slot)
+    s, row = min(scale, 1) * slots + slot, min(scale, model.config.scales - 1) * slots + slot
+    x = F.conv2d(split_signs(raw) / 16, model.stem + model.stem_own[s], model.stem_bias[row], padding=1)
+    for i in range(model.config.blocks):
+        a = F.conv2d(clip(x), model.a[i], padding=1)
+        gain = (1 + model.gain[s, i]).view(1, -1, 1, 1)
+        t = a * gain + model.shift[row, i].view(1, -1, 1, 1)
+        x = x + F.conv2d(clip(t), model.b[i], padding=1) + model.offset[row, i].view(1, -1, 1, 1)
+    y = torch.einsum("oc,nchw->nohw", model.head[s], clip(x)) + model.head_bias[row].view(1, -1, 1, 1)
+    lin = F.conv2d(raw[:, :9].to(torch.float32), model.linear[row], padding=1)
+    y[:, 0:3] += lin[:, :3]
+    y[:, 9:12] += lin[:, 3:]
+    torch.testing.assert_close(model.evaluate(raw, scale, slot), y, atol=2e-4, rtol=1e-4)
+
+
+def test_evaluations_have_parameters_of_their_own():
+    """At scale 0 every slot, at coarser ones every slot but not every scale."""
+    model = model_support.load_tiny_float()
+    raw = integers((1, 12, 6, 6), 40)
+    outputs = {(s, k): model.evaluate(raw, s, k) for s in range(4) for k in range(model.config.slots)}
+    for slot in range(model.config.slots):
+        assert not torch.equal(outputs[0, slot], outputs[1, slot])
+        assert torch.equal(outputs[1, slot], outputs[3, slot])
+        for other in range(slot):
+            assert not torch.equal(outputs[0, slot], outputs[0, other])
+
+
+def test_rows_and_weight_sets_are_those_of_the_model_file(tiny_model):
+    """The indices that training uses are the ones by which the integer graph picks its tensors."""
+    config = model_support.tiny_config().network
+    assert tiny_model.slots == config.slots == 6
+    for scale in range(5):
+        for slot in range(config.slots):
+            row = config.row(scale, slot)
+            assert tiny_model.row(scale, slot) == row
+            stem = tiny_model.evaluation(row).stem
+            np.testing.assert_array_equal(
+                stem.weights, tiny_model.tensors["stem"][config.weight_set(scale, slot)]
+            )
+            np.testing.assert_array_equal(stem.bias, tiny_model.tensors["stem_bias"][row])
+
+
+def test_reach_of_the_network(tiny_model):
+    """One input position alters outputs up to reach away, and none beyond."""
+    model = model_support.load_tiny_float()
+    reach = tiny_model.evaluation(0).reach
+    assert reach == 2 * model.config.blocks + 1
+    raw = torch.zeros(1, 12, 1, 41, dtype=torch.int32)
+    met = 0
+    for value in (-200, -20, 20, 200):
+        other = raw.clone()
+        other[:, :, 0, 20] = value
+        touched = (model.evaluate(raw, 0, 0) != model.evaluate(other, 0, 0)).any(1).flatten().nonzero().flatten()
+        assert int(touched.min()) >= 20 - reach
+        assert int(touched.max()) <= 20 + reach
+        met = max(met, int(touched.max()) - 20)
+    assert met == reach
+
+
+def test_first_guess_already_denoises():
+    """Before any training the linear predictor shrinks a noisy band towards its prior, as Wiener would."""
+    config = model_support.tiny_config().network
+    model = Denoiser(config)
+    with torch.no_grad():
+        model.head.zero_()
+    generator = torch.Generator().manual_seed(9)
+    d = torch.randn(1, 3, 40, 40, generator=generator) * torch.tensor([6.0, 3.0, 3.0]).view(1, 3, 1, 1)
+    for step in config.path.steps[:2]:
+        path = config.path.band(0, step.band)
+        noise = path.variance(step.k)
+        z = d + torch.randn(d.shape, generator=generator) * noise**0.5
+        z_k = z.round().to(torch.int32)
+        blank = torch.zeros_like(z_k)
+        out = model.evaluate(raw_features(blank, z_k, blank), 0, step.slot)
+        delta, r = path.delta(step.k - 1), path.retention(step.k)
+        mean = belief(out[:, :9], delta, r * z_k / delta).mean * delta
+        error = ((mean - (r * z_k + (1 - r) * d)) ** 2).mean((0, 2, 3))
+        plain = ((1 - r) ** 2 * (z_k - d) ** 2).mean((0, 2, 3))
+        assert (error < plain).all(), (error, plain)
+
+
+def test_belief_has_the_units_of_the_head():
+    out = torch.zeros(1, 9, 1, 1)
+    assert float(belief(out, 1, 0.0).log2_scale[0, 0]) == 2.0
+    assert float(belief(out, 8, 0.0).log2_scale[0, 0]) == -1.0
+    out[:, 0], out[:, 3], out[:, 6] = 1.0, 1.0, 1.0
+    b = belief(out, 8, 5.0)
+    assert (float(b.mean[0, 0]), float(b.log2_scale[0, 0]), float(b.coupling[0, 0])) == (5.5, 1.0, 1.0)
+    out[:, 3:6], out[:, 6:9] = 99.0, -99.0
+    b = belief(out, 1, 0.0)
+    assert b.log2_scale.unique().tolist() == [LOG2_SCALE_RANGE[1]]
+    assert b.coupling.unique().tolist() == pytest.approx([-COUPLING_LIMIT])

@@ -1,0 +1,123 @@
+"""The one place where network outputs become integer coder parameters.
+
+With head sums s, exponents e, linear predictions l, retention r (16-bit fraction) and grid g = log2(delta) of
+the level that is predicted, all shifts rounding half up:
+
+    mean     = (4 s 2**-(e+5) + 4 l 2**-12 + r z_k) / delta          in 1/64 bin
+    scale    = 48 - 8 g + 16 s 2**-(e+5)                             index, clamped to 0..127
+    coupling = 64 s 2**-(e+5)                                        in 1/64, clamped to +-127
+
+A network unit is 4 grey levels of mean, two octaves of scale and a coupling of 1 (`network.belief` is the
+float twin).  Level 0 is coded with a scale mixture, latents with the plain Gaussian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.gaussian import Bins, gaussian_table, shape_table
+from vdmcompress import kernels
+from vdmcompress.diffusion import FACTORS16
+from vdmcompress.model_file import Model
+from vdmcompress.path import BANDS, BandPath, Step
+from vdmcompress.transform import Band, detail_range
+
+Array = NDArray[np.int32]
+BAND_KEYS: tuple[Band, ...] = ("hl", "lh", "hh")
+
+
+def value_range(path: BandPath, k: int, band: int, components: int) -> tuple[Array, Array]:
+    """Least value and number of values (C,) of z_k in bins: the band's own, widened by q's windows."""
+    low, count = np.empty(components, np.int32), np.empty(components, np.int32)
+    for c in range(components):
+        least, n = detail_range(BAND_KEYS[band], c)
+        if k == 0:
+            low[c], count[c] = least, n
+            continue
+        bins = -(-(path.spread(k) - least) // path.delta(k))
+        low[c], count[c] = -bins, 2 * bins + 1
+    return low, count
+
+
+@dataclass(frozen=True)
+class Conditionals:
+    """Turns integers of the network into `Bins`, for a model and a number of colour components (3 or 1)."""
+
+    model: Model
+    components: int
+    _tables: dict[tuple[int, bool], Array] = field(default_factory=dict, repr=False)
+
+    def mixture_tables(self, row: int, direct: bool) -> Array:
+        """CDF tables (C, length) of the level-0 mixture of a row."""
+        key = (row, direct)
+        if key not in self._tables:
+            weights = self.model.mixture(row, direct)[: self.components]
+            factors = np.array(FACTORS16)
+            self._tables[key] = np.stack([shape_table(w.astype(np.int64), factors) for w in weights])
+        return self._tables[key]
+
+    def gaussian_tables(self) -> Array:
+        """CDF tables (C, length) of the plain Gaussian."""
+        if (-1, False) not in self._tables:
+            self._tables[(-1, False)] = np.stack([gaussian_table()] * self.components)
+        return self._tables[(-1, False)]
+
+    def likelihood(
+        self,
+        scale: int,
+        step: Step,
+        direct: bool,
+        sums: Array,
+        linear: Array,
+        exponents: NDArray[np.int64],
+        z_k: Array,
+        rows: slice,
+        shape: tuple[int, int],
+    ) -> Bins:
+        """p(z_{k-1} | z_k, ctx) of rows, or for `direct` p(d | ctx) at a band's top.
+
+        sums int32 (n, w, 9), linear int32 (3, n, w): of these rows; z_k int32 (C, h, w) grey levels;
+        shape: rows and columns of the band that exist.
+        """
+        path = self.model.path.band(scale, step.band)
+        level = 0 if direct else step.k - 1
+        grid = path.levels[level - 1].grid if level else 0
+        count = min(rows.stop, shape[0]) - rows.start
+        n = max(count, 0) * shape[1]
+        mean = np.empty((n, self.components), np.int32)
+        index = np.empty((n, self.components), np.uint8)
+        coupling = np.empty((n, 3), np.int16)
+        retention = 0 if step.top else path.retention16(step.k)
+        if n:
+            kernels.conditionals(
+                sums[:count], linear, exponents, z_k, rows.start, retention, grid, mean, index, coupling
+            )
+        low, number = value_range(path, level, step.band, self.components)
+        row = self.model.row(scale, step.slot)
+        tables = self.mixture_tables(row, direct) if level == 0 else self.gaussian_tables()
+        return Bins(mean, index, coupling, low, number, 0, tables)
+
+    def posterior(self, path: BandPath, k: int, z_below: Array) -> Bins:
+        """q(z_k | z_{k-1}) of positions; z_below int32 (n, C) in grey levels."""
+        level = path.levels[k - 1]
+        mean = z_below * np.int32(64 // level.delta)
+        n, c = mean.shape
+        scale = np.full((n, c), level.scale, np.uint8)
+        none = np.zeros(c, np.int32)
+        return Bins(
+            mean,
+            scale,
+            np.zeros((n, 3), np.int16),
+            none,
+            none,
+            path.window(k),
+            self.gaussian_tables(),
+        )
+
+
+def band_name(scale: int, band: int) -> str:
+    """Label of a band in ledgers and tables, for example "0/HL"."""
+    return f"{scale}/{BANDS[band]}"

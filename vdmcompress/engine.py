@@ -1,0 +1,145 @@
+"""Runs exact networks over whole bands: chooses a backend by known answers, cuts tiles, spreads them.
+
+Tiling, threads and backend are free to differ between encoder and decoder: a tile is computed with a margin
+of the network's reach, so that each output is the same integer however the band was cut.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vdmcompress.backends.cpu_float import FloatBackend
+from vdmcompress.backends.cpu_int8 import Int8Backend
+from vdmcompress.errors import MachineError, UsageError
+from vdmcompress.exact import Backend, ExactEvaluation, check_answer
+from vdmcompress.kernels import linear_predict, pack_features
+from vdmcompress.model_file import Model
+
+TILE_COLUMNS = 256
+"""Widest tile, in positions without its margin."""
+
+BACKENDS = ("cpu_int8", "cpu_float", "cuda_float")
+
+
+def default_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def candidate_backends(device: str) -> list[Backend]:
+    """Backends to try in order; device: auto, cpu, cuda, or a backend's name."""
+    if device == "cuda_float" or device == "cuda":
+        if not torch.cuda.is_available():
+            raise MachineError("device cuda was asked for and torch finds none; use --device cpu")
+        return [FloatBackend("cuda")]
+    if device == "cpu_float":
+        return [FloatBackend()]
+    if device == "cpu_int8":
+        return [Int8Backend()]
+    if device in ("auto", "cpu"):
+        return [Int8Backend(), FloatBackend()]
+    raise UsageError(f"device {device!r} is not known; allowed are auto, cpu, cuda")
+
+
+class Engine:
+    """Evaluates a model's networks; use as a context manager.
+
+    threads: worker threads, each with torch's own threading switched off.  Raises MachineError where no
+    backend gives the model's known answers.
+    """
+
+    def __init__(self, model: Model, threads: int, device: str = "auto") -> None:
+        self.model = model
+        self.threads = max(1, threads)
+        self._prepared: dict[int, tuple[ExactEvaluation, object]] = {}
+        before = torch.get_num_threads()
+        start = Barrier(self.threads)
+
+        def init() -> None:
+            torch.set_num_threads(1)
+
+        self._pool = ThreadPoolExecutor(self.threads, initializer=init)
+        list(self._pool.map(lambda _: start.wait(), range(self.threads)))
+        torch.set_num_threads(before)
+        self.backend = self._pool.submit(self._choose, device).result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _choose(self, device: str) -> Backend:
+        """The first backend that exists here and knows the answers of the finest and the coarsest rows."""
+        problem: Exception | None = None
+        for backend in candidate_backends(device):
+            try:
+                for row in (0, self.model.slots * self.model.scales - 1):
+                    evaluation = self.model.evaluation(row)
+                    check_answer(backend, backend.prepare(evaluation), self.model.answer(row), f"row {row}")
+                return backend
+            except (MachineError, AttributeError, RuntimeError, NotImplementedError) as error:
+                problem = error
+        raise MachineError(f"no way of computing the networks exactly was found here: {problem}")
+
+    def _evaluation(self, row: int) -> tuple[ExactEvaluation, object]:
+        """Integer graph and the backend's form of a row, its known answer checked on first use."""
+        if row not in self._prepared:
+            evaluation = self.model.evaluation(row)
+
+            def prepare() -> object:
+                prepared = self.backend.prepare(evaluation)
+                check_answer(self.backend, prepared, self.model.answer(row), f"row {row}")
+                return prepared
+
+            self._prepared[row] = (evaluation, self._pool.submit(prepare).result())
+        return self._prepared[row]
+
+    def evaluate(
+        self, row: int, raw: NDArray[np.int32], rows: slice, part: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Head sums (n, w, 9) and linear predictions (3, n, w) of n rows of a band.
+
+        raw int32 (12, h, w): features of the whole band; rows within reach must be right.
+        part: 0 for the step's conditional, 1 for the direct prediction.
+        """
+        evaluation, prepared = self._evaluation(row)
+        _, h, w = raw.shape
+        reach = evaluation.reach
+        top, bottom = max(rows.start - reach, 0), min(rows.stop + reach, h)
+        count = rows.stop - rows.start
+        sums = np.empty((count, w, 9), np.int32)
+        linear = np.empty((3, count, w), np.int32)
+        tiles = -(-w // TILE_COLUMNS)
+        if w >= 64 * self.threads:
+            tiles = -(-max(tiles, self.threads) // self.threads) * self.threads
+        edges = [w * i // tiles for i in range(tiles + 1)]
+
+        def tile(i: int) -> None:
+            first, last = edges[i], edges[i + 1]
+            left, right = max(first - reach, 0), min(last + reach, w)
+            u = np.empty((bottom - top, right - left, 24), np.uint8)
+            pack_features(raw, top, left, u)
+            found = self.backend.run(prepared, u)
+            inner = found[rows.start - top : rows.stop - top, first - left : last - left]
+            sums[:, first:last] = inner[:, :, 9 * part : 9 * part + 9]
+            piece = np.empty((3, count, last - first), np.int32)
+            linear_predict(raw, evaluation.linear[3 * part : 3 * part + 3], rows.start, first, piece)
+            linear[:, :, first:last] = piece
+
+        list(self._pool.map(tile, range(tiles)))
+        return sums, linear
+
+    def head_exponents(self, row: int, part: int) -> NDArray[np.int64]:
+        """Exponents of the nine head channels of a part."""
+        return self._evaluation(row)[0].head.exponents[9 * part : 9 * part + 9].astype(np.int64)

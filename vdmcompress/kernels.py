@@ -1,0 +1,148 @@
+"""Compiled integer loops around the network: features, linear predictor, residual stream, outputs.
+
+All integers (or float32 values that are exact integers), so every machine gets the same result.  Arrays of
+the image are planar (C, h, w); activations are (h, w, C), the memory order of the 8-bit convolutions.
+A twin of each kernel in plain numpy or torch stands in ``backends/cpu_float.py`` or in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+STREAM_BITS = 8
+"""Fractional bits of the residual stream (int16): 1/256 of a unit."""
+
+ACTIVATION_BITS = 5
+"""Fractional bits of a u8 activation: 1/32 of a unit."""
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        compiled: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=False)(function)
+    except (RuntimeError, OSError):
+        compiled = njit(nogil=True, fastmath=False)(function)
+    return compiled
+
+
+@_compiled
+def high_pass(ll: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """out = LL - (9-neighbour sum * 57 + 256 >> 9), edges replicated; both int32 (C, h, w)."""
+    channels, h, w = ll.shape
+    rows = np.empty(w + 2, np.int32)
+    for c in range(channels):
+        for y in range(h):
+            up, down = max(y - 1, 0), min(y + 1, h - 1)
+            for x in range(w):
+                rows[x + 1] = ll[c, up, x] + ll[c, y, x] + ll[c, down, x]
+            rows[0], rows[w + 1] = rows[1], rows[w]
+            for x in range(w):
+                box = rows[x] + rows[x + 1] + rows[x + 2]
+                out[c, y, x] = ll[c, y, x] - ((box * 57 + 256) >> 9)
+
+
+@_compiled
+def pack_features(raw: NDArray[np.int32], top: int, left: int, out: NDArray[np.uint8]) -> None:
+    """u8 inputs of the network: both signs of raw (12, h, w), saturated; out (rows, cols, 24)."""
+    rows, cols, _ = out.shape
+    for y in range(rows):
+        for c in range(12):
+            for x in range(cols):
+                v = raw[c, top + y, left + x]
+                out[y, x, c] = np.uint8(min(max(v, 0), 255))
+                out[y, x, 12 + c] = np.uint8(min(max(-v, 0), 255))
+
+
+@_compiled
+def linear_predict(
+    raw: NDArray[np.int32], weights: NDArray[np.int32], top: int, left: int, out: NDArray[np.int32]
+) -> None:
+    """3x3 correlation of raw[:9] with weights (n, 9, 3, 3), zeros outside; out int32 (n, rows, cols)."""
+    _, h, w = raw.shape
+    n, rows, cols = out.shape
+    line = np.empty((9, cols + 2), np.int32)
+    out[:] = 0
+    for y in range(rows):
+        for i in range(3):
+            source = top + y + i - 1
+            if source < 0 or source >= h:
+                continue
+            for c in range(9):
+                for x in range(cols + 2):
+                    at = left + x - 1
+                    line[c, x] = raw[c, source, at] if 0 <= at < w else 0
+            for o in range(n):
+                target = out[o, y]
+                for c in range(9):
+                    values = line[c]
+                    before, here, after = weights[o, c, i, 0], weights[o, c, i, 1], weights[o, c, i, 2]
+                    for x in range(cols):
+                        target[x] += before * values[x] + here * values[x + 1] + after * values[x + 2]
+
+
+@_compiled
+def start_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[np.uint8]) -> None:
+    """stream = round(256 t), saturated; u = its u8 activation.  Flat arrays of one length."""
+    for i in range(t.size):
+        v = np.int32(np.rint(t[i] * np.float32(256.0)))
+        v = min(max(v, np.int32(-32768)), np.int32(32767))
+        stream[i] = np.int16(v)
+        a = (v + np.int32(3) + ((v >> np.int32(3)) & np.int32(1))) >> np.int32(3)
+        u[i] = np.uint8(min(max(a, np.int32(0)), np.int32(255)))
+
+
+@_compiled
+def add_to_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[np.uint8]) -> None:
+    """stream += round(256 t), saturated; u = its u8 activation (ties to even).  Flat arrays of one length."""
+    for i in range(t.size):
+        v = np.int32(stream[i]) + np.int32(np.rint(t[i] * np.float32(256.0)))
+        v = min(max(v, np.int32(-32768)), np.int32(32767))
+        stream[i] = np.int16(v)
+        a = (v + np.int32(3) + ((v >> np.int32(3)) & np.int32(1))) >> np.int32(3)
+        u[i] = np.uint8(min(max(a, np.int32(0)), np.int32(255)))
+
+
+@_compiled
+def conditionals(
+    acc: NDArray[np.int32],
+    linear: NDArray[np.int32],
+    exponents: NDArray[np.int64],
+    z_k: NDArray[np.int32],
+    top: int,
+    retention16: int,
+    grid: int,
+    mean: NDArray[np.int32],
+    scale: NDArray[np.uint8],
+    coupling: NDArray[np.int16],
+) -> None:
+    """Integer coder parameters of a conditional; see `conditionals.py` for the formulas.
+
+    acc int32 (rows, w, 9); linear int32 (3, rows, w); exponents (9,); z_k (C, h, w), rows from `top`;
+    mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
+    outputs' number: cols' = n / rows'.
+    """
+    n, channels = mean.shape
+    rows = acc.shape[0]
+    cols = n // rows
+    half = np.int64(1) << np.int64(13 + grid)
+    for y in range(rows):
+        for x in range(cols):
+            i = y * cols + x
+            for c in range(channels):
+                m = np.int64(acc[y, x, c]) << (np.int64(17) - exponents[c])
+                m += np.int64(linear[c, y, x]) << np.int64(10)
+                m += (np.int64(retention16) * np.int64(z_k[c, top + y, x])) << np.int64(4)
+                m = (m + half) >> np.int64(14 + grid)
+                mean[i, c] = np.int32(min(max(m, np.int64(-(1 << 24))), np.int64(1 << 24)))
+                e = exponents[3 + c]
+                s = (np.int64(acc[y, x, 3 + c]) + (np.int64(1) << e)) >> (e + np.int64(1))
+                s += np.int64(48 - 8 * grid)
+                scale[i, c] = np.uint8(min(max(s, np.int64(0)), np.int64(127)))
+            for c in range(3):
+                e = exponents[6 + c]
+                k = ((np.int64(acc[y, x, 6 + c]) << np.int64(2)) + (np.int64(1) << e)) >> (e + np.int64(1))
+                coupling[i, c] = np.int16(min(max(k, np.int64(-127)), np.int64(127)))

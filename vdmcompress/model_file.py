@@ -1,0 +1,249 @@
+"""Model files: safetensors with strict configuration, integers only, identity by hash, known answers.
+
+Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channels):
+
+    stem int8 (S, w, 24, 3, 3)      stem_exponent int8 (S, w)        stem_bias int32 (R, w)
+    a int8 (S, n, w, w, 3, 3)       a_exponent int8 (S, n, w)        a_bias int32 (R, n, w)
+    b int8 (1 or S, n, w, w, 3, 3)  b_exponent int8 (1 or S, n, w)   b_bias int32 (R, n, w)
+    head int8 (S, 18, w)            head_exponent int8 (S, 18)       head_bias int32 (R, 18)
+    linear int32 (R, 6, 9, 3, 3)    mixture int32 (R, 2, 3, 6), sums 65536
+    answers uint32 (R,)             known answer of each evaluation
+
+The metadata hold the format version and the configuration as JSON.  A model's identity is the first 8 bytes
+of the file's SHA-256.  Nothing is ever unpickled, executed or downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vdmcompress.errors import ModelMissingError
+from vdmcompress.exact import RAW_LIMIT, ExactEvaluation, Layer
+from vdmcompress.path import NoisePath
+from vdmcompress.transform import detail_range
+
+FORMAT = "vdmc-model-0"
+SUFFIX = ".vdm.safetensors"
+DEFAULT = "photo"
+SEARCH_VARIABLE = "VDMC_MODEL_PATH"
+SIZE_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model: integers that determine the bitstream together with the file format.
+
+    name; hash8: first 8 bytes of the file's SHA-256; path: the noise path; width, blocks, scales: the graph.
+    """
+
+    name: str
+    hash8: bytes
+    path: NoisePath
+    width: int
+    blocks: int
+    scales: int
+    tensors: dict[str, NDArray[Any]] = field(repr=False, compare=False)
+
+    @property
+    def slots(self) -> int:
+        """Network evaluations of a scale."""
+        return len(self.path.steps)
+
+    def row(self, scale: int, slot: int) -> int:
+        """Index of an evaluation's biases, predictor, mixture and known answer."""
+        return min(scale, self.scales - 1) * self.slots + slot
+
+    def evaluation(self, row: int) -> ExactEvaluation:
+        """The integer graph of a row."""
+        t = self.tensors
+        scale, slot = divmod(row, self.slots)
+        s = min(scale, 1) * self.slots + slot
+        sb = s if t["b"].shape[0] > 1 else 0
+        blocks = tuple(
+            (
+                Layer(t["a"][s, i], t["a_bias"][row, i], t["a_exponent"][s, i]),
+                Layer(t["b"][sb, i], t["b_bias"][row, i], t["b_exponent"][sb, i]),
+            )
+            for i in range(self.blocks)
+        )
+        return ExactEvaluation(
+            Layer(t["stem"][s], t["stem_bias"][row], t["stem_exponent"][s]),
+            blocks,
+            Layer(t["head"][s][..., None, None], t["head_bias"][row], t["head_exponent"][s]),
+            t["linear"][row],
+        )
+
+    def answer(self, row: int) -> int:
+        """Known answer of a row."""
+        return int(self.tensors["answers"][row])
+
+    def mixture(self, row: int, direct: bool) -> NDArray[np.int32]:
+        """Level-0 mixture weights int32 (3, 6), sums 65536."""
+        weights: NDArray[np.int32] = self.tensors["mixture"][row, int(direct)]
+        return weights
+
+    def prove(self) -> None:
+        """Check every bound of every evaluation (`exact.Layer.prove`)."""
+        for row in range(self.scales * self.slots):
+            self.evaluation(row).prove(f"{self.name} row {row}")
+
+
+def expected_shapes(
+    width: int, blocks: int, scales: int, slots: int, b_sets: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (dtype, shape) of every tensor of a model file."""
+    w, n, sets, rows = width, blocks, 2 * slots, scales * slots
+    return {
+        "stem": ("int8", (sets, w, 24, 3, 3)),
+        "stem_exponent": ("int8", (sets, w)),
+        "stem_bias": ("int32", (rows, w)),
+        "a": ("int8", (sets, n, w, w, 3, 3)),
+        "a_exponent": ("int8", (sets, n, w)),
+        "a_bias": ("int32", (rows, n, w)),
+        "b": ("int8", (b_sets, n, w, w, 3, 3)),
+        "b_exponent": ("int8", (b_sets, n, w)),
+        "b_bias": ("int32", (rows, n, w)),
+        "head": ("int8", (sets, 18, w)),
+        "head_exponent": ("int8", (sets, 18)),
+        "head_bias": ("int32", (rows, 18)),
+        "linear": ("int32", (rows, 6, 9, 3, 3)),
+        "mixture": ("int32", (rows, 2, 3, 6)),
+        "answers": ("uint32", (rows,)),
+    }
+
+
+def parse_model(data: bytes, where: str) -> Model:
+    """Read a model from the bytes of its file; everything is checked before it is believed.
+
+    Raises ModelMissingError for anything that is not a sound model file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    def bad(why: str) -> ModelMissingError:
+        return ModelMissingError(f"{where}: not a sound model file ({why}); get another copy")
+
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = header["__metadata__"]
+        config = json.loads(meta["config"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise bad(str(error)) from error
+    if meta.get("format") != FORMAT:
+        raise bad(f"format {meta.get('format')!r}, allowed is {FORMAT!r}")
+    try:
+        if sorted(config) != ["blocks", "name", "path", "scales", "width"]:
+            raise ValueError(f"configuration keys {sorted(config)}")
+        path = NoisePath.from_lists(config["path"])
+        width, blocks, scales = int(config["width"]), int(config["blocks"]), int(config["scales"])
+        name = str(config["name"])
+        if not (8 <= width <= 512 and 1 <= blocks <= 15 and 2 <= scales <= 16):
+            raise ValueError(f"width {width}, blocks {blocks}, scales {scales}")
+        if any(
+            not 0 <= v.grid <= 6 or not 0 <= v.scale <= 127 for s in path.scales for b in s for v in b.levels
+        ):
+            raise ValueError("levels outside grid 0..6, scale 0..127")
+        farthest = max(
+            detail_range("hl", 1)[1] // 2 + b.spread(b.evaluations - 1) for s in path.scales for b in s
+        )
+        if farthest > RAW_LIMIT:
+            raise ValueError(f"levels let latents reach {farthest}, allowed is {RAW_LIMIT}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise bad(str(error)) from error
+    b_sets = len(tensors["b"]) if "b" in tensors and tensors["b"].ndim else 0
+    slots = len(path.steps)
+    if b_sets not in (1, 2 * slots):
+        raise bad(f"{b_sets} sets of B")
+    shapes = expected_shapes(width, blocks, scales, slots, b_sets)
+    met = {k: (str(v.dtype), v.shape) for k, v in tensors.items()}
+    if met != shapes:
+        wrong = sorted(k for k in met.keys() | shapes.keys() if met.get(k) != shapes.get(k))
+        raise bad(f"tensors {', '.join(wrong)} are not as the configuration has them")
+    mixture = tensors["mixture"]
+    if int(mixture.min()) < 0 or bool((mixture.sum(-1) != 65536).any()):
+        raise bad("mixture weights do not sum to 65536")
+    model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
+    model.prove()
+    return model
+
+
+def read_model(path: Path) -> Model:
+    """Load a model file."""
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ModelMissingError(f"{path}: {path.stat().st_size} bytes, a model has at most {SIZE_LIMIT}")
+        return parse_model(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ModelMissingError(f"{path}: {error.strerror}; give the name or path of a model") from error
+
+
+def model_paths() -> Iterator[Path]:
+    """Model files in the package, then in the folders of VDMC_MODEL_PATH."""
+    shipped = Path(str(files("vdmcompress"))) / "models"
+    folders = [shipped, *(Path(p) for p in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if p)]
+    for folder in folders:
+        if folder.is_dir():
+            yield from sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def load_model(name: str | None = None) -> Model:
+    """Load a model by name (default "photo"), by hash (16 hex digits) or by path.
+
+    Raises ModelMissingError when there is none.
+    """
+    name = DEFAULT if name is None else name
+    if os.sep in name or name.endswith(".safetensors"):
+        return read_model(Path(name))
+    for path in model_paths():
+        if path.name == name + SUFFIX or file_hash(path).hex() == name:
+            return read_model(path)
+    known = ", ".join(p.name.removesuffix(SUFFIX) for p in model_paths()) or "none"
+    raise ModelMissingError(
+        f"no model {name!r}; found are: {known}; set {SEARCH_VARIABLE} to folders that hold others"
+    )
+
+
+def file_hash(path: Path) -> bytes:
+    """Identity of a model file: first 8 bytes of its SHA-256."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").digest()[:8]
+
+
+def find_model(hash8: bytes) -> Model:
+    """Load the model that a file names by hash; ModelMissingError says hash and where was looked."""
+    for path in model_paths():
+        if file_hash(path) == hash8:
+            return read_model(path)
+    raise ModelMissingError(
+        f"model {hash8.hex()} is not in the package nor in {SEARCH_VARIABLE}; install the version of "
+        f"vdmcompress that wrote the file, or put that model's file into a folder of {SEARCH_VARIABLE}"
+    )
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What `vdmc models` tells of a model file."""
+
+    name: str
+    hash: str
+    path: str
+    bytes: int
+
+
+def list_models() -> list[ModelInfo]:
+    """All model files found, the package's first."""
+    return [
+        ModelInfo(p.name.removesuffix(SUFFIX), file_hash(p).hex(), str(p), p.stat().st_size)
+        for p in model_paths()
+    ]

@@ -1,0 +1,186 @@
+"""The noise path of the cascade: which levels of noise each band of each scale passes through.
+
+A band of detail coefficients d is coded by a small diffusion chain (DESIGN, "Chain of a band"):
+
+    z_0 = d,    q(z_k | z_{k-1}) = discretised Gaussian around z_{k-1} on the grid delta_k Z,   k = 1..K-1.
+
+Everything here is integers, so that encoder and decoder hold the same path: ``grid`` is log2(delta_k) and
+``scale`` the index of q's own standard deviation on the coder's logarithmic grid (in bins of delta_k).  The
+standard deviations of z_k given d follow from them.  This is the multivariate noise schedule of a variational
+diffusion model (Kingma et al. 2021, section 4) whose falling intervals come one band after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+BANDS = ("HL", "LH", "HH")
+"""Bands of a scale in the order in which they are decoded."""
+
+WINDOW_SIGMAS = 8
+"""q(z_k | z_{k-1}) is coded on a window of so many standard deviations."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One latent level of a band.
+
+    grid: log2 of the bin width delta_k in grey levels, 0..6.
+    scale: index i of q(z_k | z_{k-1})'s own standard deviation, 2**((i - 32) / 8) bins.
+    """
+
+    grid: int
+    scale: int
+
+    @property
+    def delta(self) -> int:
+        """Bin width of z_k in grey levels."""
+        return 1 << self.grid
+
+    @property
+    def own_sigma(self) -> float:
+        """Standard deviation of q(z_k | z_{k-1}) before rounding to the grid, in grey levels."""
+        return self.delta * math.pow(2.0, (self.scale - 32) / 8)
+
+
+@dataclass(frozen=True)
+class BandPath:
+    """The levels z_1 .. z_{K-1} of one band, from little noise to much; empty for direct coding (K = 1)."""
+
+    levels: tuple[Level, ...] = ()
+
+    @property
+    def evaluations(self) -> int:
+        """K: how often the network is evaluated for this band."""
+        return len(self.levels) + 1
+
+    def delta(self, k: int) -> int:
+        """Bin width of z_k in grey levels; level 0 is the integers."""
+        return 1 if k == 0 else self.levels[k - 1].delta
+
+    def variance(self, k: int) -> float:
+        """sigma_k**2, the variance of z_k given d, in squared grey levels (grid rounding included)."""
+        total = 0.0
+        for level in self.levels[:k]:
+            total += level.own_sigma**2 + level.delta**2 / 12
+        return total
+
+    def window(self, k: int) -> int:
+        """Half width in bins of the window on which q(z_k | z_{k-1}) is coded."""
+        level = self.levels[k - 1]
+        return math.ceil(WINDOW_SIGMAS * level.own_sigma / level.delta)
+
+    def spread(self, k: int) -> int:
+        """Grey levels by which z_k can differ from d at most: the windows and the rounding to the grids."""
+        return sum((self.window(j) + 1) * self.delta(j) for j in range(1, k + 1))
+
+    def retention(self, k: int) -> float:
+        """r = sigma_{k-1}**2 / sigma_k**2: what the posterior mean of z_{k-1} keeps of z_k; 0 at the top."""
+        return self.variance(k - 1) / self.variance(k) if k < self.evaluations else 0.0
+
+    def retention16(self, k: int) -> int:
+        """r as an integer with a 16-bit fraction, the form that decides the bitstream."""
+        return round(self.retention(k) * 65536)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One network evaluation: p(z_{k-1} | z_k, ctx) of a band, or its top p(z_{K-1} | ctx).
+
+    slot numbers the evaluations of a scale (0..slots-1) in the order HL, LH, HH, and inside a band from
+    k = 1 (predicts the data) to k = K (the top).
+    """
+
+    band: int
+    k: int
+    slot: int
+    top: bool
+
+
+@dataclass(frozen=True)
+class NoisePath:
+    """The whole path: for each scale class the three bands' levels.
+
+    ``scales[s]`` holds the bands (HL, LH, HH) of scale s; the last entry serves all coarser scales as well.
+    All scales have the same number of levels in a band, so that evaluations have the same slots everywhere.
+    """
+
+    scales: tuple[tuple[BandPath, BandPath, BandPath], ...]
+
+    def band(self, scale: int, band: int) -> BandPath:
+        """Levels of one band at one scale (0 is the finest; any scale is allowed)."""
+        return self.scales[min(scale, len(self.scales) - 1)][band]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The network evaluations of a scale, by slot."""
+        found: list[Step] = []
+        for band in range(len(BANDS)):
+            evaluations = self.scales[0][band].evaluations
+            for k in range(1, evaluations + 1):
+                found.append(Step(band, k, len(found), k == evaluations))
+        return tuple(found)
+
+    def step(self, band: int, k: int) -> Step:
+        """The evaluation that predicts z_{k-1} of a band."""
+        return next(s for s in self.steps if s.band == band and s.k == k)
+
+    @classmethod
+    def from_lists(cls, scales: list[list[list[list[int]]]]) -> NoisePath:
+        """Build from nested lists [scale][band][level] = [grid, scale index], as in model files and TOML.
+
+        Raises ValueError where bands or levels are not as this class has them.
+        """
+        built = []
+        for bands in scales:
+            hl, lh, hh = (BandPath(tuple(Level(int(g), int(i)) for g, i in levels)) for levels in bands)
+            built.append((hl, lh, hh))
+        path = cls(tuple(built))
+        counts = {tuple(b.evaluations for b in bands) for bands in path.scales}
+        if len(counts) != 1:
+            raise ValueError(
+                f"path: bands have different numbers of levels at different scales: {sorted(counts)}"
+            )
+        if any(bands[2].levels for bands in path.scales):
+            raise ValueError(
+                "path: HH has levels, allowed are none: nothing is there to borrow from"
+            )
+        return path
+
+    def to_lists(self) -> list[list[list[list[int]]]]:
+        """The inverse of `from_lists`."""
+        return [[[[v.grid, v.scale] for v in band.levels] for band in bands] for bands in self.scales]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which latents a file uses, and how far the encoder borrows ahead.
+
+    strip: rows of a strip.  scales, bands: at scales below `scales`, these bands have no latents.
+    """
+
+    strip: int
+    scales: int
+    bands: tuple[int, ...]
+
+    def has_latents(self, scale: int, band: int) -> bool:
+        """Whether a band (index into `BANDS`) of a scale has latents."""
+        return not (scale < self.scales and band in self.bands)
+
+
+PLANS = (
+    Plan(128, 0, ()),
+    Plan(32, 0, ()),
+    Plan(32, 1, (1,)),
+    Plan(32, 1, (0, 1)),
+    Plan(32, 2, (0, 1)),
+    Plan(32, 3, (0, 1)),
+    Plan(128, 99, (0, 1)),
+)
+"""Plans of the format; the header stores the index.
+
+Plan 0 uses every latent of the path and borrows two strips of 128 rows.  Later plans borrow less, for images
+too small or too smooth to lend so many bits: shorter strips, then no latents from the finest scale on, and
+last none anywhere.
+"""

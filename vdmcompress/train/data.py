@@ -1,0 +1,146 @@
+"""Training images in memory, random crops of one scale, and a small held-back part.
+
+Crops are flipped, transposed and augmented as pixels, *before* colour and Haar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vdmcompress.errors import UsageError
+from vdmcompress.train.augment import augment
+from vdmcompress.transform import Bands, forward_colour, haar_forward
+
+SUFFIXES = (".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
+
+
+def load_images(folders: list[Path], least: int = 128) -> list[NDArray[np.uint8]]:
+    """All lossless 8-bit RGB images under the folders, by path, uint8 (H, W, 3), at least `least` a side.
+
+    A folder may hold packed sets too: ``.npz`` files with one uint8 array an image.
+    Raises UsageError when nothing is found.
+    """
+    found: list[NDArray[np.uint8]] = []
+    paths = sorted(
+        p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in (*SUFFIXES, ".npz")
+    )
+
+    def read(path: Path) -> list[NDArray[np.uint8]]:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as pack:
+                return [pack[name] for name in sorted(pack.files)]
+        with Image.open(path) as image:
+            return [np.asarray(image)] if image.mode == "RGB" else []
+
+    with ThreadPoolExecutor(4) as pool:
+        for images in pool.map(read, paths):
+            found += [i for i in images if i.ndim == 3 and min(i.shape[:2]) >= least]
+    if not found:
+        raise UsageError(f"no RGB images of {least} pixels or more under {', '.join(map(str, folders))}")
+    return found
+
+
+def split(
+    images: list[NDArray[np.uint8]], held_back: int
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+    """Every n-th image is held back to see over-fitting; the rest is for training."""
+    if held_back == 0:
+        return images, []
+    stride = max(len(images) // held_back, 1)
+    back = set(list(range(stride // 2, len(images), stride))[:held_back])
+    return [im for i, im in enumerate(images) if i not in back], [
+        im for i, im in enumerate(images) if i in back
+    ]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Bands of crops at one scale: ll, hl, lh, hh int32 (N, 3, h, w); components 3 or, for grey crops, 1."""
+
+    scale: int
+    ll: NDArray[np.int32]
+    hl: NDArray[np.int32]
+    lh: NDArray[np.int32]
+    hh: NDArray[np.int32]
+    components: int
+
+
+def bands_of(pixels: NDArray[np.uint8], scale: int) -> Bands:
+    """Haar bands of a scale of an image (H, W, 3) or (H, W)."""
+    planes = forward_colour(pixels)
+    for _ in range(scale):
+        planes = haar_forward(planes).ll
+    return haar_forward(planes)
+
+
+def stack_batch(crops: list[NDArray[np.uint8]], scale: int) -> Batch:
+    """Bands of equal crops; grey crops (H, W) get chroma planes of zeros."""
+    components = 1 if crops[0].ndim == 2 else 3
+    parts = [bands_of(c, scale) for c in crops]
+
+    def join(name: str) -> NDArray[np.int32]:
+        x = np.stack([getattr(p, name) for p in parts])
+        if components == 1:
+            x = np.concatenate((x, np.zeros_like(x), np.zeros_like(x)), 1)
+        return x
+
+    return Batch(scale, join("ll"), join("hl"), join("lh"), join("hh"), components)
+
+
+def random_crop(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A crop of size x size, flipped, transposed and augmented at random."""
+    h, w = image.shape[:2]
+    top, left = int(rng.integers(h - size + 1)), int(rng.integers(w - size + 1))
+    crop = image[top : top + size, left : left + size]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    if rng.random() < 0.5:
+        crop = crop[::-1]
+    if rng.random() < 0.5:
+        crop = crop.transpose(1, 0, 2)
+    return augment(np.ascontiguousarray(crop), rng)
+
+
+def batches(
+    images: list[NDArray[np.uint8]],
+    count: int,
+    crop: int,
+    scales: tuple[float, ...],
+    grey: float,
+    seed: int,
+    start: int,
+) -> Iterator[Batch]:
+    """Endless batches, each a pure function of (seed, step number), so that resuming is exact.
+
+    crop: side of a crop in band positions; crops are at most 512 pixels and at most the image.
+    scales: probabilities of the scales.  grey: share of grey batches.  start: number of the first batch.
+    """
+    area = np.array([im.shape[0] * im.shape[1] for im in images], np.float64)
+    chance = area / area.sum()
+
+    def make(step: int) -> Batch:
+        rng = np.random.default_rng((seed, step))
+        scale = int(rng.choice(len(scales), p=scales))
+        size = min(crop << (scale + 1), 512)
+        chosen = [images[i] for i in rng.choice(len(images), count, p=chance)]
+        size = min(size, *(min(im.shape[:2]) for im in chosen))
+        size -= size % (2 << scale)
+        crops = [random_crop(im, size, rng) for im in chosen]
+        if rng.random() < grey:
+            crops = [np.asarray(Image.fromarray(c).convert("L")) for c in crops]
+        return stack_batch(crops, scale)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make, start + i) for i in range(3)]
+        step = start + 3
+        while True:
+            yield ahead.pop(0).result()
+            ahead.append(pool.submit(make, step))
+            step += 1

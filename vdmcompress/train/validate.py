@@ -1,0 +1,61 @@
+"""Validation of the float model: VLB terms by scale and slot on centre crops, with the noise fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vdmcompress.network import Denoiser
+from vdmcompress.train.augment import grain, halve_chroma, sharpen
+from vdmcompress.train.data import Batch, stack_batch
+from vdmcompress.train.objective import batch_loss
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Centre crops of one size, uint8 (size, size, 3) each."""
+
+    crops: tuple[NDArray[np.uint8], ...]
+
+    @classmethod
+    def of(cls, images: list[NDArray[np.uint8]], size: int, wild: bool = False) -> ValidationSet:
+        """Centre crops; `wild` makes photographs with halved chroma, sharpening and grain out of them."""
+        crops = []
+        for i, image in enumerate(images):
+            top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+            crop = np.ascontiguousarray(image[max(top, 0) :, max(left, 0) :][:size, :size])
+            if crop.shape[:2] != (size, size):
+                continue
+            if wild:
+                rng = np.random.default_rng((17, i))
+                crop = halve_chroma(grain(sharpen(crop, rng), rng), rng)
+            crops.append(crop)
+        return cls(tuple(crops))
+
+    def batch(self, scale: int, index: int) -> Batch:
+        """The bands of one crop at a scale."""
+        return stack_batch([self.crops[index]], scale)
+
+
+@torch.no_grad()
+def bits_table(model: Denoiser, images: ValidationSet, scales: int) -> dict[str, Any]:
+    """VLB in bpd over all scales asked for, and bits a value by scale and slot (direct predictions: d)."""
+    slots = model.config.slots
+    sums: dict[str, float] = {}
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(5)
+    for index in range(len(images.crops)):
+        for scale in range(scales):
+            batch = images.batch(scale, index)
+            for slot in range(slots):
+                terms = batch_loss(model, batch, [slot], [1.0], 0.0, generator, backward=False)
+                bits, direct = terms[slot]
+                for key, value in ((f"s{scale}.{slot}", bits), (f"s{scale}.{slot}d", direct)):
+                    if value is not None:
+                        sums[key] = sums.get(key, 0.0) + value / len(images.crops)
+    total = sum(v * 4.0 ** -(int(k[1]) + 1) for k, v in sums.items() if not k.endswith("d"))
+    return {"bpd": round(total, 4), "terms": {k: round(v, 4) for k, v in sorted(sums.items())}}
