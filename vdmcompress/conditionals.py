@@ -1,18 +1,21 @@
 """The one place where network outputs become integer coder parameters.
 
-With head sums s, exponents e, linear predictions l, retention r (16-bit fraction) and grid g = log2(delta) of
-the level that is predicted, all shifts rounding half up:
+With y = s 2**-(e+5) for head sums s and exponents e (four groups of three components), linear predictions l and
+grid g = log2(delta) of the level that is predicted; roundings are half up:
 
-    mean     = (4 s 2**-(e+5) + 4 l 2**-12 + r z_k) / delta          in 1/64 bin
-    scale    = 48 - 8 g + 16 s 2**-(e+5)                             index, clamped to 0..127
-    coupling = 64 s 2**-(e+5)                                        in 1/64, clamped to +-127
+    m = 4 y_0 + 4 l 2**-12                      prior mean of d in grey levels, kept in 2**-20
+    i = 48 + 16 y_1                             index of the prior scale s, clamped to 0..127
+    mean     = m + omega[i] (z_k - m)           in 1/64 bin of delta; at a top: m
+    scale    = spread[i] + 8 y_3                index, clamped to 0..127; at a top: i - 8 g
+    coupling = 64 y_2                           in 1/64, clamped to +-127
 
-A network unit is 4 grey levels of mean, two octaves of scale and a coupling of 1 (`network.belief` is the
-float twin).  Level 0 is coded with a scale mixture, latents with the plain Gaussian.
+omega and spread are Bayes' rule (`network.fused_belief` is the float twin) as integers in the model file
+(`fusion_table`).  Level 0 is coded with a scale mixture, latents with the plain Gaussian.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +30,24 @@ from vdmcompress.transform import Band, detail_range
 
 Array = NDArray[np.int32]
 BAND_KEYS: tuple[Band, ...] = ("hl", "lh", "hh")
+
+
+def fusion_table(path: BandPath, k: int) -> Array:
+    """Bayes' rule of a step by prior scale index i, s = 2**((i - 32) / 8) grey levels, int32 (2, 128).
+
+    Row 0: omega = r + (1-r) w with 16 fractional bits, w = s^2 / (s^2 + sigma_k^2).  Row 1: scale index of
+    sqrt((1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2) in bins of the level below, with 8 fractional bits.  Made once,
+    on export, in float64; from then on the integers in the model file decide.
+    """
+    table = np.zeros((2, 128), np.int32)
+    r, noise, below = path.retention(k), path.variance(k), path.variance(k - 1)
+    for i in range(128):
+        signal = 4.0 ** ((i - 32) / 8)
+        w = signal / (signal + noise)
+        variance = (1 - r) ** 2 * w * noise + (1 - r) * below
+        table[0, i] = round(65536 * (r + (1 - r) * w))
+        table[1, i] = round(256 * (8 * (0.5 * math.log2(variance) - math.log2(path.delta(k - 1))) + 32))
+    return table
 
 
 def value_range(path: BandPath, k: int, band: int, components: int) -> tuple[Array, Array]:
@@ -79,7 +100,7 @@ class Conditionals:
     ) -> Bins:
         """p(z_{k-1} | z_k, ctx) of rows, or for `direct` p(d | ctx) at a band's top.
 
-        sums int32 (n, w, 9), linear int32 (3, n, w): of these rows; z_k int32 (C, h, w) grey levels;
+        sums int32 (n, w, 12), linear int32 (3, n, w): of these rows; z_k int32 (C, h, w) grey levels;
         shape: rows and columns of the band that exist.
         """
         path = self.model.path.band(scale, step.band)
@@ -90,13 +111,13 @@ class Conditionals:
         mean = np.empty((n, self.components), np.int32)
         index = np.empty((n, self.components), np.uint8)
         coupling = np.empty((n, 3), np.int16)
-        retention = 0 if step.top else path.retention16(step.k)
+        row = self.model.row(scale, step.slot)
+        fusion = np.zeros((2, 0), np.int32) if step.top else self.model.fusion(row)
         if n:
             kernels.conditionals(
-                sums[:count], linear, exponents, z_k, rows.start, retention, grid, mean, index, coupling
+                sums[:count], linear, exponents, z_k, rows.start, fusion, grid, mean, index, coupling
             )
         low, number = value_range(path, level, step.band, self.components)
-        row = self.model.row(scale, step.slot)
         tables = self.mixture_tables(row, direct) if level == 0 else self.gaussian_tables()
         return Bins(mean, index, coupling, low, number, 0, tables)
 

@@ -7,7 +7,7 @@ of the network's reach, so that each output is the same integer however the band
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vdmcompress.backends.cpu_float import FloatBackend
 from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.errors import MachineError, UsageError
-from vdmcompress.exact import Backend, ExactEvaluation, check_answer
+from vdmcompress.exact import PART, Backend, ExactEvaluation, check_answer
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
@@ -59,7 +59,7 @@ class Engine:
     def __init__(self, model: Model, threads: int, device: str = "auto") -> None:
         self.model = model
         self.threads = max(1, threads)
-        self._prepared: dict[int, tuple[ExactEvaluation, object]] = {}
+        self._prepared: dict[int, Future[tuple[ExactEvaluation, object]]] = {}
         before = torch.get_num_threads()
         start = Barrier(self.threads)
 
@@ -92,23 +92,25 @@ class Engine:
                 problem = error
         raise MachineError(f"no way of computing the networks exactly was found here: {problem}")
 
+    def _prepare(self, row: int) -> tuple[ExactEvaluation, object]:
+        """Integer graph and the backend's form of a row, its known answer checked."""
+        evaluation = self.model.evaluation(row)
+        prepared = self.backend.prepare(evaluation)
+        check_answer(self.backend, prepared, self.model.answer(row), f"row {row}")
+        return evaluation, prepared
+
     def _evaluation(self, row: int) -> tuple[ExactEvaluation, object]:
-        """Integer graph and the backend's form of a row, its known answer checked on first use."""
+        """What `_prepare` gave; workers prepare all evaluations of a scale on the first use of one."""
         if row not in self._prepared:
-            evaluation = self.model.evaluation(row)
-
-            def prepare() -> object:
-                prepared = self.backend.prepare(evaluation)
-                check_answer(self.backend, prepared, self.model.answer(row), f"row {row}")
-                return prepared
-
-            self._prepared[row] = (evaluation, self._pool.submit(prepare).result())
-        return self._prepared[row]
+            first = row - row % self.model.slots
+            for other in range(first, first + self.model.slots):
+                self._prepared[other] = self._pool.submit(self._prepare, other)
+        return self._prepared[row].result()
 
     def evaluate(
         self, row: int, raw: NDArray[np.int32], rows: slice, part: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Head sums (n, w, 9) and linear predictions (3, n, w) of n rows of a band.
+        """Head sums (n, w, 12) and linear predictions (3, n, w) of n rows of a band.
 
         raw int32 (12, h, w): features of the whole band; rows within reach must be right.
         part: 0 for the step's conditional, 1 for the direct prediction.
@@ -118,7 +120,7 @@ class Engine:
         reach = evaluation.reach
         top, bottom = max(rows.start - reach, 0), min(rows.stop + reach, h)
         count = rows.stop - rows.start
-        sums = np.empty((count, w, 9), np.int32)
+        sums = np.empty((count, w, PART), np.int32)
         linear = np.empty((3, count, w), np.int32)
         tiles = -(-w // TILE_COLUMNS)
         if w >= 64 * self.threads:
@@ -132,7 +134,7 @@ class Engine:
             pack_features(raw, top, left, u)
             found = self.backend.run(prepared, u)
             inner = found[rows.start - top : rows.stop - top, first - left : last - left]
-            sums[:, first:last] = inner[:, :, 9 * part : 9 * part + 9]
+            sums[:, first:last] = inner[:, :, PART * part : PART * (part + 1)]
             piece = np.empty((3, count, last - first), np.int32)
             linear_predict(raw, evaluation.linear[3 * part : 3 * part + 3], rows.start, first, piece)
             linear[:, :, first:last] = piece
@@ -141,5 +143,5 @@ class Engine:
         return sums, linear
 
     def head_exponents(self, row: int, part: int) -> NDArray[np.int64]:
-        """Exponents of the nine head channels of a part."""
-        return self._evaluation(row)[0].head.exponents[9 * part : 9 * part + 9].astype(np.int64)
+        """Exponents of the twelve head channels of a part."""
+        return self._evaluation(row)[0].head.exponents[PART * part : PART * (part + 1)].astype(np.int64)

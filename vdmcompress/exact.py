@@ -29,8 +29,21 @@ EXPONENT_RANGE = (0, 15)
 LINEAR_BITS = 12
 """Fractional bits of the linear predictor's weights."""
 
+PART = 12
+"""Head channels of a part: mean, scale, coupling, correction of the scale, three components each."""
+
 RAW_LIMIT = 2047
 """Largest |value| of a raw input that the linear predictor may meet."""
+
+SIZES = {"width": (8, 512), "blocks": (1, 15), "scales": (2, 16)}
+"""Least and most of what determines a graph; 15 blocks reach 31 rows, within the lowest strip of a plan."""
+
+
+def check_sizes(width: int, blocks: int, scales: int) -> None:
+    """Raise ValueError unless the sizes of a graph are within `SIZES`."""
+    for (name, (low, high)), value in zip(SIZES.items(), (width, blocks, scales), strict=True):
+        if not low <= value <= high:
+            raise ValueError(f"{name} {value}, allowed are {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class Layer:
 class ExactEvaluation:
     """The integer graph of one network evaluation (a weight set with the biases of a row).
 
-    stem (24 -> w), blocks of (A, B) (w -> w), head (w -> 18, 1x1); linear int32 (6, 9, 3, 3), unit 2**-12.
+    stem (24 -> w), blocks of (A, B) (w -> w), head (w -> 24, 1x1); linear int32 (6, 9, 3, 3), unit 2**-12.
     """
 
     stem: Layer
@@ -105,7 +118,7 @@ class Backend(Protocol):
         """Weights in the backend's own form."""
 
     def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 18) for inputs u8 (h, w, 24); zeros outside."""
+        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 24); zeros outside."""
 
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:

@@ -113,7 +113,7 @@ def conditionals(
     exponents: NDArray[np.int64],
     z_k: NDArray[np.int32],
     top: int,
-    retention16: int,
+    fusion: NDArray[np.int32],
     grid: int,
     mean: NDArray[np.int32],
     scale: NDArray[np.uint8],
@@ -121,13 +121,14 @@ def conditionals(
 ) -> None:
     """Integer coder parameters of a conditional; see `conditionals.py` for the formulas.
 
-    acc int32 (rows, w, 9); linear int32 (3, rows, w); exponents (9,); z_k (C, h, w), rows from `top`;
-    mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
+    acc int32 (rows, w, 12); linear int32 (3, rows, w); exponents (12,); z_k (C, h, w), rows from `top`;
+    fusion int32 (2, 128): Bayes' rule by prior scale index, or (2, 0) where there is no z_k; mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
     outputs' number: cols' = n / rows'.
     """
     n, channels = mean.shape
     rows = acc.shape[0]
     cols = n // rows
+    fused = fusion.shape[1] > 0
     half = np.int64(1) << np.int64(13 + grid)
     for y in range(rows):
         for x in range(cols):
@@ -135,12 +136,19 @@ def conditionals(
             for c in range(channels):
                 m = np.int64(acc[y, x, c]) << (np.int64(17) - exponents[c])
                 m += np.int64(linear[c, y, x]) << np.int64(10)
-                m += (np.int64(retention16) * np.int64(z_k[c, top + y, x])) << np.int64(4)
-                m = (m + half) >> np.int64(14 + grid)
-                mean[i, c] = np.int32(min(max(m, np.int64(-(1 << 24))), np.int64(1 << 24)))
                 e = exponents[3 + c]
                 s = (np.int64(acc[y, x, 3 + c]) + (np.int64(1) << e)) >> (e + np.int64(1))
-                s += np.int64(48 - 8 * grid)
+                if fused:
+                    s = min(max(s + np.int64(48), np.int64(0)), np.int64(127))
+                    z = np.int64(z_k[c, top + y, x]) << np.int64(20)
+                    m += (np.int64(fusion[0, s]) * (z - m)) >> np.int64(16)
+                    e = exponents[9 + c] + np.int64(2)
+                    k = ((np.int64(acc[y, x, 9 + c]) << np.int64(8)) + (np.int64(1) << (e - np.int64(1)))) >> e
+                    s = (np.int64(fusion[1, s]) + k + np.int64(128)) >> np.int64(8)
+                else:
+                    s += np.int64(48 - 8 * grid)
+                m = (m + half) >> np.int64(14 + grid)
+                mean[i, c] = np.int32(min(max(m, np.int64(-(1 << 24))), np.int64(1 << 24)))
                 scale[i, c] = np.uint8(min(max(s, np.int64(0)), np.int64(127)))
             for c in range(3):
                 e = exponents[6 + c]

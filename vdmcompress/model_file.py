@@ -5,8 +5,9 @@ Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channel
     stem int8 (S, w, 24, 3, 3)      stem_exponent int8 (S, w)        stem_bias int32 (R, w)
     a int8 (S, n, w, w, 3, 3)       a_exponent int8 (S, n, w)        a_bias int32 (R, n, w)
     b int8 (1 or S, n, w, w, 3, 3)  b_exponent int8 (1 or S, n, w)   b_bias int32 (R, n, w)
-    head int8 (S, 18, w)            head_exponent int8 (S, 18)       head_bias int32 (R, 18)
+    head int8 (S, 24, w)            head_exponent int8 (S, 24)       head_bias int32 (R, 24)
     linear int32 (R, 6, 9, 3, 3)    mixture int32 (R, 2, 3, 6), sums 65536
+    fusion int32 (R, 2, 128)        Bayes' rule by prior scale index, see `conditionals.fusion_table`
     answers uint32 (R,)             known answer of each evaluation
 
 The metadata hold the format version and the configuration as JSON.  A model's identity is the first 8 bytes
@@ -28,9 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.errors import ModelMissingError
-from vdmcompress.exact import RAW_LIMIT, ExactEvaluation, Layer
+from vdmcompress.exact import PART, ExactEvaluation, Layer, check_sizes
 from vdmcompress.path import NoisePath
-from vdmcompress.transform import detail_range
 
 FORMAT = "vdmc-model-0"
 SUFFIX = ".vdm.safetensors"
@@ -92,6 +92,11 @@ class Model:
         weights: NDArray[np.int32] = self.tensors["mixture"][row, int(direct)]
         return weights
 
+    def fusion(self, row: int) -> NDArray[np.int32]:
+        """Integers of Bayes' rule int32 (2, 128): omega with 16 fractional bits, scale index with 8."""
+        table: NDArray[np.int32] = self.tensors["fusion"][row]
+        return table
+
     def prove(self) -> None:
         """Check every bound of every evaluation (`exact.Layer.prove`)."""
         for row in range(self.scales * self.slots):
@@ -113,11 +118,12 @@ def expected_shapes(
         "b": ("int8", (b_sets, n, w, w, 3, 3)),
         "b_exponent": ("int8", (b_sets, n, w)),
         "b_bias": ("int32", (rows, n, w)),
-        "head": ("int8", (sets, 18, w)),
-        "head_exponent": ("int8", (sets, 18)),
-        "head_bias": ("int32", (rows, 18)),
+        "head": ("int8", (sets, 2 * PART, w)),
+        "head_exponent": ("int8", (sets, 2 * PART)),
+        "head_bias": ("int32", (rows, 2 * PART)),
         "linear": ("int32", (rows, 6, 9, 3, 3)),
         "mixture": ("int32", (rows, 2, 3, 6)),
+        "fusion": ("int32", (rows, 2, 128)),
         "answers": ("uint32", (rows,)),
     }
 
@@ -148,17 +154,7 @@ def parse_model(data: bytes, where: str) -> Model:
         path = NoisePath.from_lists(config["path"])
         width, blocks, scales = int(config["width"]), int(config["blocks"]), int(config["scales"])
         name = str(config["name"])
-        if not (8 <= width <= 512 and 1 <= blocks <= 15 and 2 <= scales <= 16):
-            raise ValueError(f"width {width}, blocks {blocks}, scales {scales}")
-        if any(
-            not 0 <= v.grid <= 6 or not 0 <= v.scale <= 127 for s in path.scales for b in s for v in b.levels
-        ):
-            raise ValueError("levels outside grid 0..6, scale 0..127")
-        farthest = max(
-            detail_range("hl", 1)[1] // 2 + b.spread(b.evaluations - 1) for s in path.scales for b in s
-        )
-        if farthest > RAW_LIMIT:
-            raise ValueError(f"levels let latents reach {farthest}, allowed is {RAW_LIMIT}")
+        check_sizes(width, blocks, scales)
     except (ValueError, TypeError, KeyError) as error:
         raise bad(str(error)) from error
     b_sets = len(tensors["b"]) if "b" in tensors and tensors["b"].ndim else 0
@@ -173,6 +169,9 @@ def parse_model(data: bytes, where: str) -> Model:
     mixture = tensors["mixture"]
     if int(mixture.min()) < 0 or bool((mixture.sum(-1) != 65536).any()):
         raise bad("mixture weights do not sum to 65536")
+    fusion = tensors["fusion"]
+    if int(fusion[:, 0].min()) < 0 or int(fusion[:, 0].max()) > 65536 or int(np.abs(fusion[:, 1]).max()) > 1 << 20:
+        raise bad("fusion tables are out of range")
     model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
     model.prove()
     return model

@@ -7,7 +7,7 @@ the evaluation at the top of a band also predicts the band itself (for plans wit
     u = features(ctx, z_k)                           integers 0..255, unit 1/16
     x = Stem(u)
     x = x + B(clip(A(clip(x)) * (1+g) + h)) + c      for each block; clip is to [0, 8)
-    y = Head(clip(x)),  mean = r z_k + Linear(raw) + gain * y
+    y = Head(clip(x)) + Linear(raw)
 
 g, h and c depend on the evaluation only, so they fold into A's weights and biases on export (`exact.py`).
 Stem, A and B are 3x3 convolutions, Head is 1x1 and Linear is a 3x3 predictor from the raw integers beside the
@@ -24,7 +24,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from vdmcompress.diffusion import FACTORS16
-from vdmcompress.path import NoisePath
+from vdmcompress.exact import check_sizes
+from vdmcompress.exact import PART
+from vdmcompress.path import BandPath, NoisePath
 
 ACTIVATION_STEPS = 32
 """Steps of an activation in one unit: u8 / 32 covers [0, 8)."""
@@ -44,13 +46,17 @@ class NetworkConfig:
     """What determines the graph.
 
     width: channels.  blocks: residual blocks.  scales: scales with biases of their own, the last one serves
-    all coarser ones; weights come in two classes, finest scale and the others.
+    all coarser ones; weights come in two classes, finest scale and the others.  Raises ValueError for sizes that no
+    model file may have.
     """
 
     width: int
     blocks: int
     scales: int
     path: NoisePath
+
+    def __post_init__(self) -> None:
+        check_sizes(self.width, self.blocks, self.scales)
 
     @property
     def slots(self) -> int:
@@ -120,8 +126,8 @@ class Denoiser(nn.Module):
         self.gain = nn.Parameter(torch.zeros(sets, n, w))
         self.shift = nn.Parameter(torch.zeros(rows, n, w) + 0.2)
         self.offset = nn.Parameter(torch.zeros(rows, n, w))
-        self.head = normal(sets, 18, w, std=0.01)
-        self.head_bias = nn.Parameter(torch.zeros(rows, 18))
+        self.head = normal(sets, 2 * PART, w, std=0.01)
+        self.head_bias = nn.Parameter(torch.zeros(rows, 2 * PART))
         self.linear = nn.Parameter(self._first_guess())
         mix = torch.tensor([-1.5, 0.0, 2.0, 0.0, -2.0, -5.0])
         self.mixture = nn.Parameter(mix.repeat(rows, 2, 3, 1))
@@ -129,29 +135,24 @@ class Denoiser(nn.Module):
             raise ValueError("mixture: one initial logit for each factor")
 
     def _first_guess(self) -> torch.Tensor:
-        """Linear predictors to start from: Wiener shrinkage of z_k, and the slope of LL across the band."""
+        """Linear predictors to start from: the slope of LL across the band."""
         cfg = self.config
         linear = torch.zeros(cfg.scales * cfg.slots, 6, LINEAR_INPUTS, 3, 3)
         for scale in range(cfg.scales):
             for step in cfg.path.steps:
-                path, row = cfg.path.band(scale, step.band), cfg.row(scale, step.slot)
-                below, noise = path.retention(step.k), path.variance(step.k) if not step.top else 0.0
-                for c, signal in enumerate((36.0, 9.0, 9.0)):
-                    keep = 0.0 if step.top else signal / (signal + noise)
-                    slope = 0.05 * (1 - keep) if step.band < 2 else 0.0
-                    for out, factor in ((c, 1 - below), (3 + c, 1.0)):
-                        before, after = ((1, 0), (1, 2)) if step.band == 0 else ((0, 1), (2, 1))
-                        linear[row, out, c][before] += slope * factor
-                        linear[row, out, c][after] -= slope * factor
-                        if step.band < 2:
-                            linear[row, out, 3 + 3 * step.band + c, 1, 1] = keep / 4 * factor
+                if step.band == 2:
+                    continue
+                before, after = ((1, 0), (1, 2)) if step.band == 0 else ((0, 1), (2, 1))
+                for c in range(6):
+                    linear[cfg.row(scale, step.slot), c, c % 3][before] = 0.05
+                    linear[cfg.row(scale, step.slot), c, c % 3][after] = -0.05
         return linear
 
     def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
-        """Head outputs (N, 18, h, w) of one evaluation for int32 inputs `raw` (N, 12, h, w).
+        """Head outputs (N, 24, h, w) of one evaluation for int32 inputs `raw` (N, 12, h, w).
 
-        Channels 0..2 mean in the step's own unit, 3..5 log2 scale, 6..8 coupling; 9..17 the same for the
-        direct prediction of the band (meaningful at tops only).
+        Two parts of 12 channels: mean, log2 scale, coupling, correction of the scale (three components each) of
+        the step, and the same for the direct prediction of the band (meaningful at tops only).
         """
         cfg = self.config
         weights, row = cfg.weight_set(scale, slot), cfg.row(scale, slot)
@@ -163,8 +164,8 @@ class Denoiser(nn.Module):
             x = x + F.conv2d(clip(t), self.b[i], self.offset[row, i], padding=1)
         y = F.conv2d(clip(x), self.head[weights][..., None, None], self.head_bias[row])
         lin = F.conv2d(raw[:, :LINEAR_INPUTS].to(torch.float32), self.linear[row], padding=1)
-        zeros = torch.zeros_like(lin[:, :3])
-        return y + torch.cat((lin[:, :3], zeros, zeros, lin[:, 3:], zeros, zeros), 1)
+        zeros = torch.zeros_like(y[:, : PART - 3])
+        return y + torch.cat((lin[:, :3], zeros, lin[:, 3:], zeros), 1)
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,11 @@ class Belief:
     coupling: torch.Tensor
 
 
-def mean_gain(delta: int) -> float:
-    """Bins of a mean for one unit of the head: 4 grey levels."""
-    return 4.0 / delta
+MEAN_UNIT = 4.0
+"""Grey levels of mean for one unit of the head."""
 
-
-def scale_centre(delta: int) -> float:
-    """log2 scale (in bins) of a head output 0: 4 grey levels."""
-    return 2.0 - math.log2(delta)
-
+SCALE_CENTRE = 2.0
+"""log2 of the scale in grey levels for a head output 0."""
 
 SCALE_UNIT = 2.0
 """Octaves of scale for one unit of the head."""
@@ -195,10 +192,34 @@ SCALE_UNIT = 2.0
 LOG2_SCALE_RANGE = (-4.0, 11.875)
 
 
-def belief(outputs: torch.Tensor, delta: int, base: torch.Tensor | float) -> Belief:
-    """Turn nine head channels (N, 9, h, w) into a conditional; base: r z_k in bins (0 at the top)."""
+def direct_belief(outputs: torch.Tensor, delta: int) -> Belief:
+    """Conditional of a top, p(z_{K-1} | ctx) or p(d | ctx), from the head channels of a part (N, 12, h, w)."""
     return Belief(
-        base + outputs[:, 0:3] * mean_gain(delta),
-        (outputs[:, 3:6] * SCALE_UNIT + scale_centre(delta)).clamp(*LOG2_SCALE_RANGE),
+        outputs[:, 0:3] * (MEAN_UNIT / delta),
+        (outputs[:, 3:6] * SCALE_UNIT + (SCALE_CENTRE - math.log2(delta))).clamp(*LOG2_SCALE_RANGE),
+        outputs[:, 6:9].clamp(-COUPLING_LIMIT, COUPLING_LIMIT),
+    )
+
+
+def fused_belief(outputs: torch.Tensor, path: BandPath, k: int, z_k: torch.Tensor) -> Belief:
+    """Conditional p(z_{k-1} | z_k, ctx): the network's prior of d, N(m, s^2), met with z_k by Bayes' rule.
+
+        w = s^2 / (s^2 + sigma_k^2),  d | z_k ~ N(m + w (z_k - m), w sigma_k^2)
+        z_{k-1} | z_k ~ N(m + omega (z_k - m), (1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2),  omega = r + (1-r) w
+
+    The network corrects the scale by `correction` octaves; what it learns of d from z_k's neighbours is in m and
+    s.  outputs (N, 12, h, w); z_k float (N, 3, h, w) in grey levels.
+    """
+    delta = path.delta(k - 1)
+    r, noise, below = path.retention(k), path.variance(k), path.variance(k - 1)
+    m = outputs[:, 0:3] * MEAN_UNIT
+    log2_prior = (outputs[:, 3:6] * SCALE_UNIT + SCALE_CENTRE).clamp(*LOG2_SCALE_RANGE)
+    w = torch.sigmoid((2.0 * log2_prior - math.log2(noise)) * math.log(2.0))
+    omega = r + (1 - r) * w
+    variance = (1 - r) ** 2 * w * noise + (1 - r) * below
+    log2_scale = 0.5 * torch.log2(variance) - math.log2(delta) + outputs[:, 9:12]
+    return Belief(
+        (m + omega * (z_k - m)) / delta,
+        log2_scale.clamp(*LOG2_SCALE_RANGE),
         outputs[:, 6:9].clamp(-COUPLING_LIMIT, COUPLING_LIMIT),
     )

@@ -15,6 +15,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vdmcompress.exact import RAW_LIMIT
+from vdmcompress.transform import detail_range
+
 BANDS = ("HL", "LH", "HH")
 """Bands of a scale in the order in which they are decoded."""
 
@@ -139,13 +142,15 @@ class NoisePath:
         path = cls(tuple(built))
         counts = {tuple(b.evaluations for b in bands) for bands in path.scales}
         if len(counts) != 1:
-            raise ValueError(
-                f"path: bands have different numbers of levels at different scales: {sorted(counts)}"
-            )
+            raise ValueError(f"path: the scales' bands have different numbers of levels: {sorted(counts)}")
         if any(bands[2].levels for bands in path.scales):
-            raise ValueError(
-                "path: HH has levels, allowed are none: nothing is there to borrow from"
-            )
+            raise ValueError("path: HH has levels, allowed are none: nothing is there to borrow from")
+        bands_of_all = [band for bands in path.scales for band in bands]
+        if any(not 0 <= v.grid <= 6 or not 0 <= v.scale <= 127 for b in bands_of_all for v in b.levels):
+            raise ValueError("path: levels outside grid 0..6, scale 0..127")
+        farthest = detail_range("hl", 1)[1] // 2 + max(b.spread(len(b.levels)) for b in bands_of_all)
+        if farthest > RAW_LIMIT:
+            raise ValueError(f"path: levels let latents reach {farthest}, allowed is {RAW_LIMIT}")
         return path
 
     def to_lists(self) -> list[list[list[list[int]]]]:

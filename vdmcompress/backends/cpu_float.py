@@ -69,7 +69,7 @@ class FloatBackend:
 
     @torch.inference_mode()
     def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 18); see `exact.Backend`."""
+        """Head sums int32 (h, w, 24); see `exact.Backend`."""
         layers: list[_Prepared] = prepared  # type: ignore[assignment]
         with exact_products():
             x = torch.from_numpy(u).to(self.device).to(torch.float32)

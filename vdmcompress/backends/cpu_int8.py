@@ -63,7 +63,7 @@ class Int8Backend:
 
     @torch.inference_mode()
     def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 18); see `exact.Backend`."""
+        """Head sums int32 (h, w, 24); see `exact.Backend`."""
         layers: _Prepared = prepared  # type: ignore[assignment]
         x = torch.from_numpy(u).permute(2, 0, 1).unsqueeze(0)
         t = layers.stem(x)

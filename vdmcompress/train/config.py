@@ -69,6 +69,11 @@ def load_config(path: Path) -> RunConfig:
         table = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
+    unknown = table.keys() - {"name", "expected", "network", "train"}
+    if unknown:
+        raise UsageError(
+            f"{path}: unknown key {min(unknown)!r}; known are name, expected, [network], [train]"
+        )
     try:
         net = dict(table["network"])
         net["path"] = NoisePath.from_lists(net["path"])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vdmcompress.backends.cpu_float import FloatBackend
+from vdmcompress.conditionals import fusion_table
 from vdmcompress.diffusion import FACTORS16, mixture_weights
 from vdmcompress.exact import EXPONENT_RANGE, LINEAR_BITS, SUM_LIMIT, WEIGHT_LIMIT, answer, probe_input
 from vdmcompress.model_file import FORMAT, Model, parse_model
@@ -90,6 +91,15 @@ def export_tensors(model: Denoiser) -> dict[str, NDArray[np.generic]]:
         "linear": np.rint(f64(model.linear) * 2**LINEAR_BITS).astype(np.int32),
         "mixture": mixture16(model.mixture),
     }
+    steps = cfg.path.steps
+    out["fusion"] = np.stack(
+        [
+            np.zeros((2, 128), np.int32)
+            if steps[r % slots].top
+            else fusion_table(cfg.path.band(r // slots, steps[r % slots].band), steps[r % slots].k)
+            for r in range(rows)
+        ]
+    )
     out["a_bias"] = np.stack(
         [
             np.stack([bias(f64(model.shift[r, i]), a[set_of[r]][i][1], 5) for i in range(n)])
@@ -100,6 +110,14 @@ def export_tensors(model: Denoiser) -> dict[str, NDArray[np.generic]]:
         [np.stack([bias(f64(model.offset[r, i]), b[i][1], 5) for i in range(n)]) for r in range(rows)]
     )
     return out
+
+
+def canonical(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library writes metadata in an order of chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def export(model: Denoiser, name: str, path: Path) -> Model:
@@ -128,6 +146,7 @@ def export(model: Denoiser, name: str, path: Path) -> Model:
         {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())},
         {"format": FORMAT, "config": json.dumps(config, sort_keys=True)},
     )
+    data = canonical(data)
     loaded = parse_model(data, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from vdmcompress.diffusion import gaussian_kl, mixture_code_length, mixture_weights
-from vdmcompress.network import Denoiser, NetworkConfig, belief, raw_features
+from vdmcompress.exact import PART
+from vdmcompress.network import Belief, Denoiser, NetworkConfig, direct_belief, fused_belief, raw_features
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.data import Batch
 
@@ -67,22 +68,22 @@ def step_bits(
     """
     c = components
     d = inputs.d[:, :c].to(torch.float32)
+    z = inputs.z_k.to(torch.float32)
+    own, other = outputs[:, :PART], outputs[:, PART:]
 
-    def level0(part: torch.Tensor, base: torch.Tensor | float, logits: torch.Tensor) -> torch.Tensor:
-        b = belief(part, 1, base)
+    def level0(b: Belief, logits: torch.Tensor) -> torch.Tensor:
         weights = mixture_weights(logits)[:c].expand(d.shape[0], -1, -1)
         return mixture_code_length(d - b.mean[:, :c], b.log2_scale[:, :c], b.coupling, weights)
 
-    direct = level0(outputs[:, 9:], 0.0, mixture[1]) if step.top else None
-    if step.top and step.k == 1:
-        return level0(outputs[:, 9:], 0.0, mixture[1]), None
+    direct = level0(direct_belief(other, 1), mixture[1]) if step.top else None
+    if direct is not None and step.k == 1:
+        return direct, None
     below = step.k - 1
     delta = path.delta(below)
-    r = path.retention(step.k)
-    z = inputs.z_k.to(torch.float32)
+    b = direct_belief(own, delta) if step.top else fused_belief(own, path, step.k, z)
     if below == 0:
-        return level0(outputs[:, :9], r * z, mixture[0]), direct
-    b = belief(outputs[:, :9], delta, r * z / delta)
+        return level0(b, mixture[0]), direct
+    r = path.retention(step.k)
     centre = (r * z[:, :c] + (1 - r) * d) / delta
     variance = path.variance(below) * (1 - r) / delta**2
     return gaussian_kl(centre - b.mean[:, :c], variance, b.log2_scale[:, :c], b.coupling), direct
