@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -63,19 +64,26 @@ def show(entry: Mapping[str, Any], bands: Sequence[str]) -> str:
     )
 
 
-def follow(bar: Progress | None, bands: Sequence[str]) -> Callable[[Mapping[str, Any]], None]:
-    """What takes the entries of the training log: validation to stdout, progress to the bar or to stderr."""
+def follow(
+    bar: Progress | None, bands: Sequence[str], trained: Sequence[str]
+) -> Callable[[Mapping[str, Any]], None]:
+    """What takes the entries of the training log: text and validation to stdout, progress to bar or stderr.
+
+    bands, trained: the band of each slot in validation and in training.
+    """
     shown = -QUIET_SECONDS
 
     def take(entry: Mapping[str, Any]) -> None:
         nonlocal shown
-        if "validation" in entry:
+        if "text" in entry:
+            click.echo(entry["text"])
+        elif "validation" in entry:
             click.echo(show(entry, bands))
         elif bar is not None:
             bar(entry["step"], entry["steps"], f"{entry['bpd']:.4f} bpd, {entry['mpx_per_second']:.2f} Mpx/s")
         elif time.monotonic() - shown >= QUIET_SECONDS or entry["step"] == entry["steps"]:
             shown = time.monotonic()
-            click.echo(show(entry, bands), err=True)
+            click.echo(show(entry, trained), err=True)
 
     return take
 
@@ -87,7 +95,6 @@ def follow(bar: Progress | None, bands: Sequence[str]) -> Callable[[Mapping[str,
     "data_dirs",
     metavar="DIR",
     multiple=True,
-    required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of training images; may be given several times.",
 )
@@ -106,6 +113,21 @@ def follow(bar: Progress | None, bands: Sequence[str]) -> Callable[[Mapping[str,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for checkpoints and the log.",
 )
+@click.option(
+    "--phase",
+    type=click.Choice(["belief", "grid", "direct", "experts", "rounding"]),
+    default="direct",
+    show_default=True,
+    help="What to do: train a belief, choose levels by it, train in direct form, split, round.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint of another phase to begin with, where it is not the one in --out.",
+)
+@click.option("--export-only", is_flag=True, help="Only write the model file of the checkpoint.")
 @click.option("--resume", is_flag=True, help="Go on exactly where the run in --out stopped.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
 @click.option(
@@ -121,6 +143,9 @@ def train(
     data_dirs: Sequence[Path],
     valid_dirs: Sequence[Path],
     out: Path,
+    phase: str,
+    start: Path | None,
+    export_only: bool,
     resume: bool,
     minutes: float | None,
     device: str,
@@ -128,22 +153,30 @@ def train(
 ) -> None:
     """Train the model of CONFIG (a TOML file, or the name of one that comes with the package)."""
     path = configuration(config)
+    if not data_dirs and not export_only and not (phase == "grid" and valid_dirs):
+        raise click.UsageError("no images to train on: give folders with --data")
     report = Report(1, verbose=verbose)
     with report.file(path):
         from vdmcompress.path import BANDS
+        from vdmcompress.train import phases, run
         from vdmcompress.train.config import load_config
-        from vdmcompress.train.run import main
 
-        bands = [BANDS[step.band] for step in load_config(path).network.path.steps]
-        with progress_bar(out.name, quiet=False) as bar:
-            main(
-                path,
-                list(data_dirs),
-                out,
-                resume=resume,
-                minutes=minutes,
-                device=device,
-                valid_dirs=list(valid_dirs),
-                report=follow(bar, bands),
-            )
+        if export_only:
+            made = phases.export_checkpoint(path, out, start)
+            click.echo(f"{made.name}  {made.hash8.hex()}")
+        else:
+            bands = [BANDS[step.band] for step in load_config(path).network.path.steps]
+            main = run.main if phase == "direct" else partial(phases.main, phase)
+            with progress_bar(out.name, quiet=False) as bar:
+                main(
+                    path,
+                    list(data_dirs),
+                    out,
+                    resume=resume,
+                    minutes=minutes,
+                    device=device,
+                    valid_dirs=list(valid_dirs),
+                    report=follow(bar, bands, BANDS if phase == "belief" else bands),
+                    **({"start": start} if start else {}),
+                )
     report.finish("trained")

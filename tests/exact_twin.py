@@ -1,4 +1,4 @@
-"""Twin of the exact networks in numpy integers, from the definition; adversarial networks and inputs for it."""
+"""Twin of the exact networks in numpy integers, from the definition; adversarial networks and inputs."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def requantise(layer, total, shift):
 
 
 def run(evaluation, u):
-    """Head sums int64 (h, w, 18) for inputs u8 (h, w, 24)."""
+    """Head sums int64 (h, w, 24) for inputs u8 (h, w, 24)."""
     stream = np.clip(requantise(evaluation.stem, sums(evaluation.stem, u), 4), -32768, 32767)
     for a, b in evaluation.blocks:
         t = np.clip(requantise(a, sums(a, activation(stream)), 0), 0, 255)
@@ -66,7 +66,7 @@ def network(kind, width, blocks, seed=0):
             w = rng.integers(-63, 64, shape)
             return layer(w, rng.integers(-90000, 90000, out), rng.integers(5, 13, out))
         if kind == "aligned":
-            # neighbours of one sign: each pair of products reaches 2 * 63 * 255; half of the biases fill the bound
+            # neighbours of one sign: a pair of products reaches 2 * 63 * 255; half the biases fill the bound
             channel = np.arange(out)
             sign = np.where(channel % 2 == 0, 1, -1)
             room = (1 << 24) - 1 - 63 * 255 * inputs * size * size
@@ -83,7 +83,7 @@ def network(kind, width, blocks, seed=0):
     return ExactEvaluation(
         make(width, 24, 3),
         tuple((make(width, width, 3), make(width, width, 3)) for _ in range(blocks)),
-        make(18, width, 1),
+        make(24, width, 1),
         np.zeros((6, 9, 3, 3), np.int32),
     )
 

@@ -23,6 +23,28 @@ SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 CONFIG, INTEGER, FLOAT = DATA / "tiny.toml", DATA / "tiny.vdm.safetensors", DATA / "tiny.float.safetensors"
 
 
+FEW_STEPS = """
+name = "few"
+[network]
+width = 8
+blocks = 1
+scales = 2
+path = [[[[0, 32], [3, 33]], [[1, 35]], []]]
+[train]
+steps = 7
+batch = 3
+crop = 8
+scales = [0.7, 0.3]
+warmup = 2
+grey = 0.3
+held_back = 1
+validate_every = 2
+save_every = 3
+valid_crop = 32
+"""
+"""Configuration of a run of a few steps on synthetic images."""
+
+
 @lru_cache(maxsize=1)
 def load_tiny() -> Model:
     """The exported tiny model."""
@@ -69,6 +91,14 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Pixels:
     """Uniform noise."""
     shape = (height, width) if channels == 1 else (height, width, 3)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def synthetic(index: int, height: int = 136, width: int = 150) -> Pixels:
+    """A smooth colour image with some noise, another for each index."""
+    rng = np.random.default_rng(index)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / (7 + index + c) + c) * 60 + np.cos(y / (9 + c)) * 40 + 120 for c in range(3)]
+    return np.clip(np.stack(waves, 2) + rng.normal(0, 3, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 def with_tensors(model: Model, **changes: NDArray[Any]) -> Model:

@@ -34,7 +34,7 @@ def closed(case):
 
 
 def joint(case):
-    """Mean offset, and covariance S = L D L^T, of p over the three components: the coupling written as a matrix."""
+    """Covariance S = L D L^T of p over the three components: the coupling written as a matrix."""
     _, _, log2_scale, (a, b, c) = case
     # x_Co - m_Co = a (x_Y - m_Y) + n_Co;  x_Cg - m_Cg = b (x_Y - m_Y) + c (x_Co - m_Co) + n_Cg
     whiten = np.array([[1, 0, 0], [-a, 1, 0], [-b, -c, 1]], float)
@@ -151,7 +151,9 @@ def test_mixture_code_length_equals_the_integer_tables(scale):
         coded = code_lengths(x, bins)[1:-1, 0]  # both tails belong to the end bins
         residual = torch.from_numpy(x[1:-1, 0] - mean / 64).view(1, 1, 1, -1)
         log2_scale = torch.full_like(residual, (scale - 32) / 8)
-        ideal = mixture_code_length(residual, log2_scale, torch.zeros(1, 3, 1, 509), weights).flatten().numpy()
+        ideal = (
+            mixture_code_length(residual, log2_scale, torch.zeros(1, 3, 1, 509), weights).flatten().numpy()
+        )
         likely = ideal < 16
         assert likely.sum() > 10
         np.testing.assert_allclose(coded[likely], ideal[likely], atol=0.01)
@@ -185,7 +187,9 @@ def test_coupled_code_length_equals_the_integer_tables():
         return torch.from_numpy(np.asarray(v, float)).T.reshape(1, 3, 1, n)
 
     weights = torch.from_numpy(WEIGHTS16 / 65536).expand(1, 3, 6)
-    ideal = mixture_code_length(planes(x - mean / 64), planes((scale.astype(float) - 32) / 8), planes(k), weights)
+    ideal = mixture_code_length(
+        planes(x - mean / 64), planes((scale.astype(float) - 32) / 8), planes(k), weights
+    )
     # the coupled mean is rounded down to 1/64 bin
     np.testing.assert_allclose(coded, ideal[0, :, 0].T.numpy(), atol=0.06)
     assert abs(coded.mean() - float(ideal.mean())) < 0.002

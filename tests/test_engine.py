@@ -1,4 +1,4 @@
-"""The engine: the same integers for every thread count, tiling, chunk of rows, backend and instruction set."""
+"""The engine: the same integers for every thread count, tiling, chunk, backend and instruction set."""
 
 import hashlib
 import os
@@ -17,6 +17,7 @@ from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine
 from vdmcompress.errors import MachineError, UsageError
+from vdmcompress.exact import PART
 from vdmcompress.kernels import pack_features
 from vdmcompress.train.data import stack_batch
 from vdmcompress.train.objective import step_input
@@ -42,14 +43,16 @@ def whole():
     u = np.empty((*raw.shape[1:], 24), np.uint8)
     pack_features(raw, 0, 0, u)
     sums = exact_twin.run(evaluation, u)
-    assert (sums.reshape(-1, 18).std(0) > 10).all()
+    assert (sums.reshape(-1, 2 * PART).std(0) > 10).all()
     return raw, sums, linear_twin(raw, evaluation.linear)
 
 
 @pytest.mark.parametrize("device", ["cpu_int8", "cpu_float"])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("columns", [1, 7, 256])
-def test_results_do_not_depend_on_how_the_band_is_cut(tiny_model, monkeypatch, whole, device, threads, columns):
+def test_results_do_not_depend_on_how_the_band_is_cut(
+    tiny_model, monkeypatch, whole, device, threads, columns
+):
     raw, sums, linear = whole
     monkeypatch.setattr(engine, "TILE_COLUMNS", columns)
     with Engine(tiny_model, threads, device) as e:
@@ -57,7 +60,7 @@ def test_results_do_not_depend_on_how_the_band_is_cut(tiny_model, monkeypatch, w
         for rows in (slice(0, 37), slice(0, 5), slice(5, 6), slice(20, 37)):
             for part in (0, 1):
                 got_sums, got_linear = e.evaluate(1, raw, rows, part)
-                np.testing.assert_array_equal(got_sums, sums[rows, :, 9 * part : 9 * part + 9])
+                np.testing.assert_array_equal(got_sums, sums[rows, :, PART * part : PART * (part + 1)])
                 np.testing.assert_array_equal(got_linear, linear[3 * part : 3 * part + 3, rows])
 
 
@@ -68,9 +71,9 @@ def test_only_rows_within_reach_are_read(tiny_model, whole):
     spoilt = raw.copy()
     spoilt[:, : 12 - reach], spoilt[:, 20 + reach :] = 200, -200
     with Engine(tiny_model, 1) as e:
-        np.testing.assert_array_equal(e.evaluate(1, spoilt, slice(12, 20), 0)[0], sums[12:20, :, :9])
+        np.testing.assert_array_equal(e.evaluate(1, spoilt, slice(12, 20), 0)[0], sums[12:20, :, :PART])
         spoilt[:, 12 - reach] = 0
-        assert (e.evaluate(1, spoilt, slice(12, 20), 0)[0] != sums[12:20, :, :9]).any()
+        assert (e.evaluate(1, spoilt, slice(12, 20), 0)[0] != sums[12:20, :, :PART]).any()
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +160,7 @@ def test_a_backend_that_fails_gives_way_to_the_reference(tiny_model, monkeypatch
     raw, sums, _ = whole
     with Engine(tiny_model, 1) as e:
         assert e.backend.name == "cpu_float"
-        np.testing.assert_array_equal(e.evaluate(1, raw, slice(0, 9), 0)[0], sums[:9, :, :9])
+        np.testing.assert_array_equal(e.evaluate(1, raw, slice(0, 9), 0)[0], sums[:9, :, :PART])
     with pytest.raises(MachineError, match="no way of computing the networks exactly"):
         Engine(tiny_model, 1, "cpu_int8")
 

@@ -123,7 +123,9 @@ def test_known_answers_of_the_tiny_model(backend, tiny_model):
 
 def test_a_wrong_known_answer_is_refused_by_name(backend, tiny_model):
     prepared = backend.prepare(tiny_model.evaluation(3))
-    with pytest.raises(MachineError, match=rf"{backend.name} gives [0-9a-f]{{8}} for row 3, .* 00000001") as met:
+    with pytest.raises(
+        MachineError, match=rf"{backend.name} gives [0-9a-f]{{8}} for row 3, .* 00000001"
+    ) as met:
         check_answer(backend, prepared, 1, "row 3")
     assert met.value.exit_code == 6
 
@@ -201,7 +203,9 @@ def test_a_sum_at_the_limit_is_refused_by_name(sign):
     weights = np.full((2, 64, 3, 3), 63)
     room = SUM_LIMIT - 63 * 255 * 64 * 9
     exact_twin.layer(weights, sign * (room - 1), 4).prove("A")
-    with pytest.raises(ModelMissingError, match=f"A can reach a sum of {SUM_LIMIT}, allowed is < {SUM_LIMIT}"):
+    with pytest.raises(
+        ModelMissingError, match=f"A can reach a sum of {SUM_LIMIT}, allowed is < {SUM_LIMIT}"
+    ):
         exact_twin.layer(weights, sign * room, 4).prove("A")
 
 
@@ -215,7 +219,7 @@ def test_the_bound_counts_both_signs():
 @pytest.mark.parametrize("exponent", [-1, 16])
 def test_exponents_outside_the_range_are_refused(exponent):
     with pytest.raises(ModelMissingError, match="head has exponents outside 0..15"):
-        exact_twin.layer(np.ones((18, 8, 1, 1)), 0, exponent).prove("head")
+        exact_twin.layer(np.ones((24, 8, 1, 1)), 0, exponent).prove("head")
 
 
 def test_a_linear_predictor_that_may_overflow_is_refused():
@@ -238,6 +242,6 @@ def test_prove_looks_at_every_layer():
     ):
         with pytest.raises(ModelMissingError, match=name):
             ExactEvaluation(sound.stem, blocks, sound.head, sound.linear).prove("m")
-    head = exact_twin.layer(np.full((18, 8, 1, 1), 64), 0, 4)
+    head = exact_twin.layer(np.full((24, 8, 1, 1), 64), 0, 4)
     with pytest.raises(ModelMissingError, match="head"):
         ExactEvaluation(sound.stem, sound.blocks, head, sound.linear).prove("m")

@@ -62,7 +62,9 @@ def linear_twin(raw, weights):
     total = np.zeros((len(weights), h, w), np.int64)
     for i in range(3):
         for j in range(3):
-            total += np.einsum("oc,chw->ohw", weights[:, :, i, j].astype(np.int64), padded[:, i : i + h, j : j + w])
+            total += np.einsum(
+                "oc,chw->ohw", weights[:, :, i, j].astype(np.int64), padded[:, i : i + h, j : j + w]
+            )
     return total
 
 
@@ -108,7 +110,7 @@ def stream_twin(value):
 
 
 def test_start_stream():
-    """Every tie of the activation, both rounding directions, both ends; values with a fraction round to even."""
+    """Every tie of the activation, both directions, both ends; values with a fraction round to even."""
     whole = np.concatenate((np.arange(-40, 2100), [-40000, -32768, 32767, 32768, 10**6, -(10**6)]))
     t = (whole / 256).astype(np.float32)
     stream, u = np.empty(t.size, np.int16), np.empty(t.size, np.uint8)
@@ -125,7 +127,9 @@ def test_start_stream():
 
 def test_add_to_stream():
     rng = np.random.default_rng(6)
-    before = np.concatenate((rng.integers(-32768, 32768, 3000), [-32768, 32767, 32767, -32768])).astype(np.int16)
+    before = np.concatenate((rng.integers(-32768, 32768, 3000), [-32768, 32767, 32767, -32768])).astype(
+        np.int16
+    )
     added = np.concatenate((rng.integers(-3000, 3000, 3000), [-1, 1, 10**6, -(10**6)]))
     stream, u = before.copy(), np.empty(before.size, np.uint8)
     kernels.add_to_stream((added / 256).astype(np.float32), stream, u)
@@ -135,66 +139,86 @@ def test_add_to_stream():
     np.testing.assert_array_equal(u, exact_twin.activation(stream.astype(np.int64)))
 
 
-def conditionals_twin(acc, linear, exponents, z_k, retention16, grid):
-    """The formulas of `conditionals.py` in fractions, for one position and component c."""
+def rounded(x):
+    """Half up."""
+    return floor(x + Fraction(1, 2))
 
-    def rounded(x):
-        return floor(x + Fraction(1, 2))
 
+def clamped(x, low, high):
+    return min(max(x, low), high)
+
+
+def conditionals_twin(acc, linear, exponents, z_k, fusion, grid):
+    """The formulas of `conditionals.py` in fractions, for one position."""
+    y = [Fraction(int(s), 1 << (int(e) + 5)) for s, e in zip(acc, exponents, strict=True)]
     out = []
     for c in range(len(z_k)):
-        unit = [Fraction(int(acc[i]), 1 << (int(exponents[i]) + 5)) for i in (c, 3 + c)]
-        grey = 4 * unit[0] + Fraction(4 * int(linear[c]), 1 << 12) + Fraction(retention16 * int(z_k[c]), 1 << 16)
-        mean = min(max(rounded(64 * grey / (1 << grid)), -(1 << 24)), 1 << 24)
-        scale = min(max(48 - 8 * grid + rounded(16 * unit[1]), 0), 127)
-        out.append((mean, scale))
-    coupling = []
-    for i in (6, 7, 8):
-        k = Fraction(64 * int(acc[i]), 1 << (int(exponents[i]) + 5))
-        coupling.append(min(max(rounded(k), -127), 127))
-    return out, coupling
+        m = 4 * y[c] + Fraction(4 * int(linear[c]), 1 << 12)  # a multiple of 2**-20
+        index = 48 + rounded(16 * y[3 + c])
+        if fusion is None:
+            scale = index - 8 * grid
+        else:
+            index = clamped(index, 0, 127)
+            moved = int(fusion[0, index]) * (int(z_k[c]) - m) / 65536
+            m += Fraction(floor(moved * (1 << 20)), 1 << 20)
+            # the correction is first rounded to 8 fractional bits
+            scale = rounded(Fraction(int(fusion[1, index]) + rounded(256 * 8 * y[9 + c]), 256))
+        mean = clamped(rounded(64 * m / (1 << grid)), -(1 << 24), 1 << 24)
+        out.append((mean, clamped(scale, 0, 127)))
+    return out, [clamped(rounded(64 * k), -127, 127) for k in y[6:9]]
 
 
 @pytest.mark.parametrize("components", [1, 3])
-@pytest.mark.parametrize(("retention16", "grid"), [(0, 0), (23456, 0), (65535, 3), (1, 6)])
-def test_conditionals(components, retention16, grid):
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("grid", [0, 3, 6])
+def test_conditionals(components, fused, grid):
     rng = np.random.default_rng(grid + components)
-    rows, width, columns, top = 3, 6, 5, 2
-    size = np.exp2(rng.uniform(0, 24, (rows, width, 9)))
+    rows, width, columns, top = 4, 12, 11, 2
+    size = np.exp2(rng.uniform(0, 24, (rows, width, 12)))
     acc = (rng.choice([-1, 1], size.shape) * size).astype(np.int32)
-    acc[0, 0] = ((1 << 24) - 1) * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1])
+    acc[0, 0] = ((1 << 24) - 1) * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, 1])
     linear = integers((3, rows, width), -(1 << 20), 1 << 20, seed=7)
     linear[:, 1, 1] = [(1 << 31) - 1, -(1 << 31), 0]
-    exponents = rng.permutation([0, 1, 2, 4, 6, 8, 10, 12, 15]).astype(np.int64)
+    exponents = rng.permutation([0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 15]).astype(np.int64)
     z_k = integers((components, top + rows + 1, width), -1500, 1500, seed=8)
+    table = np.stack((integers(128, 0, 65536, seed=9), integers(128, -2000, 34000, seed=10)))
+    fusion = table if fused else np.zeros((2, 0), np.int32)
     n = rows * columns
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
     coupling = np.empty((n, 3), np.int16)
-    kernels.conditionals(acc, linear, exponents, z_k, top, retention16, grid, mean, scale, coupling)
-    clamped = 0
+    kernels.conditionals(acc, linear, exponents, z_k, top, fusion, grid, mean, scale, coupling)
+    limits, indices = 0, set()
     for y in range(rows):
         for x in range(columns):
             i = y * columns + x
             values, couplings = conditionals_twin(
-                acc[y, x], linear[:, y, x], exponents, z_k[:, top + y, x], retention16, grid
+                acc[y, x], linear[:, y, x], exponents, z_k[:, top + y, x], table if fused else None, grid
             )
             assert list(zip(mean[i].tolist(), scale[i].tolist(), strict=True)) == values
             assert coupling[i].tolist() == couplings
-            clamped += sum(abs(k) == 127 for k in couplings)
-    assert 0 < clamped < 3 * n
+            limits += sum(abs(k) == 127 for k in couplings)
+            indices.update(s for _, s in values)
+    assert 0 < limits < 3 * n
+    assert {0, 127} < indices
+    assert len(indices) > 5
 
 
 def test_conditionals_round_half_up():
-    """Exact halves in all three outputs, of both signs."""
-    acc = np.zeros((1, 4, 9), np.int32)
-    acc[0, :, 3] = acc[0, :, 6] = [1, 3, -1, -3]
-    exponents = np.zeros(9, np.int64)
-    exponents[6] = 2  # 64 s / 2**7: halves
+    """Exact halves in all outputs, of both signs."""
+    acc = np.zeros((1, 4, 12), np.int32)
+    acc[0, :, 3] = acc[0, :, 6] = acc[0, :, 9] = [1, 3, -1, -3]
+    exponents = np.zeros(12, np.int64)
+    exponents[6] = 2  # 64 s / 2**7
     mean, scale = np.empty((4, 1), np.int32), np.empty((4, 1), np.uint8)
     coupling = np.empty((4, 3), np.int16)
     z_k = np.array([[[1, 3, -1, -3]]], np.int32)
     linear = np.zeros((3, 1, 4), np.int32)
-    kernels.conditionals(acc, linear, exponents, z_k, 0, 512, 0, mean, scale, coupling)
-    assert mean[:, 0].tolist() == [1, 2, 0, -1]  # 64 z / 128
+    kernels.conditionals(acc, linear, exponents, z_k, 0, np.zeros((2, 0), np.int32), 0, mean, scale, coupling)
     assert scale[:, 0].tolist() == [48 + 1, 48 + 2, 48 + 0, 48 - 1]  # 16 s / 32
     assert coupling[:, 0].tolist() == [1, 2, 0, -1]
+    fusion = np.zeros((2, 128), np.int32)
+    fusion[0], fusion[1] = 512, 20 * 256 + 64  # omega 1/128, scale 20 1/4
+    acc[0, :, 9] = [1, 3, -1, -3]  # 8 s / 32: quarters
+    kernels.conditionals(acc, linear, exponents, z_k, 0, fusion, 0, mean, scale, coupling)
+    assert mean[:, 0].tolist() == [1, 2, 0, -1]  # 64 z / 128
+    assert scale[:, 0].tolist() == [21, 21, 20, 20]  # 20 1/2, 21, 20, 19 1/2

@@ -10,8 +10,8 @@ from safetensors.numpy import save
 
 from tests import model_support
 from vdmcompress import model_file
-from vdmcompress.errors import MachineError, ModelMissingError
 from vdmcompress.engine import Engine
+from vdmcompress.errors import MachineError, ModelMissingError
 from vdmcompress.model_file import find_model, list_models, load_model, parse_model, read_model
 
 tiny_model = model_support.tiny_model
@@ -64,7 +64,9 @@ def test_bounds_are_proved_on_loading(data):
         parse_model(altered(data, "a", (3, 0, 1, 2, 0, 0), 64), "x")
     with pytest.raises(ModelMissingError, match=r"row 0 stem has a weight of 128"):
         parse_model(altered(data, "stem", (0, 1, 2, 0, 0), -128), "x")
-    with pytest.raises(ModelMissingError, match=r"row 7 head can reach a sum of \d{8}, allowed is < 16777216"):
+    with pytest.raises(
+        ModelMissingError, match=r"row 7 head can reach a sum of \d{8}, allowed is < 16777216"
+    ):
         parse_model(altered(data, "head_bias", (7, 5), (1 << 24) - 1), "x")
     with pytest.raises(ModelMissingError, match=r"row 11 block 0 B can reach a sum"):
         parse_model(altered(data, "b_bias", (11, 0, 5), -(1 << 31)), "x")
@@ -78,6 +80,12 @@ def test_bounds_are_proved_on_loading(data):
 def test_wrong_mixture_sums_are_refused(data, value):
     with pytest.raises(ModelMissingError, match="mixture weights do not sum to 65536"):
         parse_model(altered(data, "mixture", (2, 1, 0, 3), value), "x")
+
+
+def test_fusion_tables_out_of_range_are_refused(data):
+    for index, value in (((0, 0, 5), 65537), ((3, 0, 5), -1), ((2, 1, 0), 1 << 21)):
+        with pytest.raises(ModelMissingError, match="fusion tables are out of range"):
+            parse_model(altered(data, "fusion", index, value), "x")
 
 
 def test_negative_mixture_weights_are_refused(data):
@@ -126,7 +134,7 @@ def test_strips_are_never_lower_than_the_reach():
     """The most blocks that are allowed still see no farther than the lowest strip."""
     from vdmcompress.path import PLANS
 
-    assert 2 * 15 + 1 <= min(plan.strip for plan in PLANS)
+    assert min(plan.strip for plan in PLANS) >= 2 * 15 + 1
 
 
 def test_wrong_tensors_are_refused_by_name(data):
@@ -153,7 +161,7 @@ def test_other_formats_are_refused(data):
 
 def test_damaged_files_raise_nothing_else(data):
     """Cut anywhere, or with a byte of the header altered: refused, or still a model that was proved."""
-    for size in [*range(0, 64), 200, 1000, len(data) - 1]:
+    for size in [*range(64), 200, 1000, len(data) - 1]:
         with pytest.raises(ModelMissingError):
             parse_model(data[:size], "cut")
     rng = np.random.default_rng(3)
@@ -199,7 +207,9 @@ def test_the_package_comes_first(folder, data, tiny_model):
 
 
 def test_missing_models_are_named(folder, tmp_path):
-    with pytest.raises(ModelMissingError, match="no model 'large'; found are: tiny; set VDMC_MODEL_PATH") as met:
+    with pytest.raises(
+        ModelMissingError, match="no model 'large'; found are: tiny; set VDMC_MODEL_PATH"
+    ) as met:
         load_model("large")
     assert met.value.exit_code == 4
     with pytest.raises(ModelMissingError, match="no model 'photo'"):

@@ -1,4 +1,4 @@
-"""The noise path: the integer chain has the variances that it promises, its posterior is Bayes', plans are sound."""
+"""The noise path: the integer chain has the variances that it promises, its posterior is Bayes', plans."""
 
 import math
 
@@ -25,11 +25,13 @@ N = 400_000
 def through_chain(path, k, count=N, value=5, seed=3):
     """z_k of a constant band, drawn as in training, in grey levels."""
     generator = torch.Generator().manual_seed(seed)
-    return draw_chain(torch.full((1, 1, 1, count), value, dtype=torch.int32), path, k, generator).numpy().ravel()
+    return (
+        draw_chain(torch.full((1, 1, 1, count), value, dtype=torch.int32), path, k, generator).numpy().ravel()
+    )
 
 
 def within_sampling(variance, samples):
-    """Relative error of a variance from N samples, five standard errors, and the rounding's own small error."""
+    """Relative error of a variance from samples, five standard errors, and the rounding's small error."""
     return 5 * math.sqrt(2 / samples) + 0.003
 
 
@@ -88,7 +90,7 @@ def test_posterior_is_bayes(path):
 
 
 def test_posterior_agrees_with_the_integer_chain():
-    """Bayes on the samples of the chain itself: mean and variance of z_1 among all draws with the same z_2."""
+    """Bayes on samples of the chain itself: mean and variance of z_1 among all draws with the same z_2."""
     path = PATHS[0]
     generator = torch.Generator().manual_seed(11)
     d = torch.zeros((1, 1, 1, 2_000_000), dtype=torch.int32)
@@ -100,13 +102,6 @@ def test_posterior_agrees_with_the_integer_chain():
         assert float(met.mean()) == pytest.approx(r * value, abs=0.02)
         # a coarse z_2 tells no more than its bin: the variance lies between the posterior's and z_1's own
         assert below * (1 - r) * 0.985 < float(met.var()) < below * 1.01
-
-
-def test_retention_is_a_16_bit_integer():
-    for path in PATHS:
-        for k in range(1, path.evaluations):
-            assert path.retention16(k) == round(65536 * path.variance(k - 1) / path.variance(k))
-        assert path.retention16(1) == 0 == path.retention16(path.evaluations)
 
 
 def test_lists_make_the_same_path_again():

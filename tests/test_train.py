@@ -1,4 +1,4 @@
-"""Training: exact resuming, an unbiased sampler, optimisers, data, configuration, log and export."""
+"""Training runs: exact resuming, an unbiased sampler, the weighted loss, the log, what is left at the end."""
 
 import json
 import math
@@ -10,47 +10,15 @@ import torch
 from PIL import Image
 
 from tests import model_support
-from vdmcompress.errors import ModelMissingError, UsageError
-from vdmcompress.exact import SUM_LIMIT, WEIGHT_LIMIT
+from tests.model_support import FEW_STEPS, synthetic
+from vdmcompress.errors import UsageError
 from vdmcompress.model_file import read_model
 from vdmcompress.network import Denoiser
 from vdmcompress.train import run
-from vdmcompress.train.augment import augment, grain, halve_chroma, sharpen
 from vdmcompress.train.config import TrainConfig, load_config
-from vdmcompress.train.data import batches, load_images, random_crop, split, stack_batch
-from vdmcompress.train.export import export, load_float, mixture16, quantise
+from vdmcompress.train.data import stack_batch
+from vdmcompress.train.export import load_float, mixture16
 from vdmcompress.train.objective import batch_loss, step_input
-from vdmcompress.train.optimiser import Muon, make_optimisers, orthogonalise, set_rates
-from vdmcompress.train.validate import ValidationSet, bits_table
-from vdmcompress.transform import forward_colour, haar_forward
-
-CONFIG = """
-name = "few"
-[network]
-width = 8
-blocks = 1
-scales = 2
-path = [[[[0, 32], [3, 33]], [[1, 35]], []]]
-[train]
-steps = 7
-batch = 3
-crop = 8
-scales = [0.7, 0.3]
-warmup = 2
-grey = 0.3
-held_back = 1
-validate_every = 2
-save_every = 3
-valid_crop = 32
-"""
-
-
-def synthetic(index, height=136, width=150):
-    """A smooth colour image with some noise, another for each index."""
-    rng = np.random.default_rng(index)
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin(x / (7 + index + c) + c) * 60 + np.cos(y / (9 + c)) * 40 + 120 for c in range(3)]
-    return np.clip(np.stack(waves, 2) + rng.normal(0, 3, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +28,7 @@ def folder(tmp_path_factory):
     (path / "images").mkdir()
     for i in range(4):
         Image.fromarray(synthetic(i)).save(path / "images" / f"{i}.png")
-    (path / "few.toml").write_text(CONFIG)
+    (path / "few.toml").write_text(FEW_STEPS)
     return path
 
 
@@ -218,7 +186,7 @@ def test_rates_warm_up_stay_and_fall():
 
 
 class Spy:
-    """Stands for `batch_loss`: keeps the drawn slots and weights, and tells a loss of its own for each slot."""
+    """Stands for `batch_loss`: keeps the drawn slots and weights, tells a loss of its own for each slot."""
 
     def __init__(self, losses):
         self.losses, self.slots, self.weights, self.scales = losses, [], [], []
@@ -252,7 +220,9 @@ def test_the_sampler_is_unbiased(folder, monkeypatch):
             weight[spy.slots[i]] = spy.weights[i]
             seen = ~np.isnan(weight)
             np.testing.assert_allclose(weight[seen] * chances[i][seen], share / 6)
-            expected.append(np.mean([w * losses[scale][s] for s, w in zip(spy.slots[i], spy.weights[i], strict=True)]))
+            expected.append(
+                np.mean([w * losses[scale][s] for s, w in zip(spy.slots[i], spy.weights[i], strict=True)])
+            )
         error = np.std(expected) / math.sqrt(len(expected))
         assert abs(np.mean(expected) - share * losses[scale].mean()) < 5 * error
         often = np.mean([drawn[i] for i in picked], 0) - np.mean([chances[i] for i in picked], 0)
@@ -267,17 +237,6 @@ def test_the_sampler_is_unbiased(folder, monkeypatch):
 def trainer_slots(trainer, spy, batch):
     trainer.train_step(batch)
     return spy.slots[-1]
-
-
-def test_shares_of_the_scales_are_those_of_the_bound():
-    """Scale s holds 3/4 4**-s of the values; the last one stands for all that follow."""
-    config = model_support.tiny_config()
-    scales = (0.5, 0.3, 0.2)
-    shares = [0.75 * 4.0**-s if s < len(scales) - 1 else 4.0**-s for s in range(len(scales))]
-    assert sum(shares) == 1
-    assert config.train.scales == (0.6, 0.4)
-    assert len(TrainConfig().scales) == 4
-    assert sum(TrainConfig().scales) == pytest.approx(1)
 
 
 def test_the_loss_is_weighted_by_sample_and_its_gradient_follows():
@@ -327,234 +286,3 @@ def test_what_the_network_sees_at_a_step():
         assert got.raw[:, 9:].unique().tolist() == [100]
         grey = step_input(bands, step, path.band(0, step.band), 1, generator)
         assert not grey.z_k[:, 1:].any()
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (8, 72), (72, 8), (64, 576), (1, 9)])
-def test_orthogonalise_gives_nearly_orthogonal_matrices(shape):
-    """Singular values near 1 (Muon's quintic leaves 0.7 to 1.2), singular vectors kept."""
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 37
-    out = orthogonalise(matrix)
-    assert out.shape == matrix.shape
-    values = torch.linalg.svdvals(out)
-    assert values.max() < 1.25
-    assert (values > 0.6).float().mean() >= 0.9
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    alignment = torch.diagonal(u.T @ out @ v.T)
-    torch.testing.assert_close(alignment.sort().values, values.sort().values, atol=2e-3, rtol=0)
-
-
-def test_orthogonalise_survives_zero():
-    assert not orthogonalise(torch.zeros(4, 6)).any()
-
-
-def test_muon_moves_all_directions_by_the_rate_and_decays():
-    p = torch.nn.Parameter(torch.ones(8, 8, 3, 3))
-    optimiser = Muon([p], lr=0.1, momentum=0.95, weight_decay=0.5)
-    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(2)) * 1e-3
-    optimiser.step()
-    moved = (p.detach() - (1 - 0.1 * 0.5)).flatten(1)
-    values = torch.linalg.svdvals(moved) / 0.1
-    assert 0.6 < float(values.min()) <= float(values.max()) < 1.25
-    p.grad = None
-    before = p.detach().clone()
-    optimiser.step()
-    assert torch.equal(p, before)
-
-
-def test_every_parameter_has_one_optimiser():
-    model = Denoiser(model_support.tiny_config().network)
-    muon, adam = optimisers = make_optimisers(model, 0.02, 0.002, 0.5)
-    groups = [p for o in optimisers for g in o.param_groups for p in g["params"]]
-    assert sorted(map(id, groups)) == sorted(map(id, model.parameters()))
-    assert {p.dim() for g in muon.param_groups for p in g["params"]} == {4}
-    assert muon.param_groups[0]["weight_decay"] == 0.5
-    set_rates(optimisers, 0.02, 0.002, 0.5)
-    assert [g["lr"] for o in optimisers for g in o.param_groups] == pytest.approx([0.01, 0.001, 0.00025])
-
-
-def test_batches_are_functions_of_seed_and_step():
-    images = [synthetic(i) for i in range(3)]
-
-    def take(start, count, seed=1):
-        source = batches(images, 2, 8, (0.5, 0.5), 0.3, seed, start)
-        return [next(source) for _ in range(count)]
-
-    one, later = take(0, 6), take(4, 2)
-    for a, b in zip(one[4:], later, strict=True):
-        assert (a.scale, a.components) == (b.scale, b.components)
-        for name in ("ll", "hl", "lh", "hh"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    assert {b.scale for b in one} == {0, 1}
-    other = take(0, 6, seed=2)
-    assert any(a.ll.shape != b.ll.shape or (a.ll != b.ll).any() for a, b in zip(one, other, strict=True))
-    assert all(b.ll.shape == (2, 3, 8, 8) for b in one)
-    grey = [b for b in take(0, 30) if b.components == 1]
-    assert grey
-    assert not any(x[:, 1:].any() for b in grey for x in (b.ll, b.hl, b.lh, b.hh))
-
-
-def test_batches_hold_the_bands_of_their_crops():
-    crop = synthetic(0)[:32, :32]
-    batch = stack_batch([crop], 1)
-    bands = haar_forward(haar_forward(forward_colour(crop)).ll)
-    for name in ("ll", "hl", "lh", "hh"):
-        np.testing.assert_array_equal(getattr(batch, name)[0], getattr(bands, name))
-
-
-def test_crops_are_turned_before_the_transform():
-    """All eight orientations occur, and about half of the crops keep their very pixels."""
-    image = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    turned = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
-    turned += [t.transpose(1, 0, 2) for t in turned]
-    rng = np.random.default_rng(3)
-    met = [random_crop(image, 4, rng) for _ in range(200)]
-    hits = [sum(np.array_equal(m, t) for m in met) for t in turned]
-    assert min(hits) > 2
-    assert 80 < sum(hits) < 160
-
-
-def test_held_back_images_are_not_trained_on():
-    images = [np.full((1, 1, 3), i, np.uint8) for i in range(20)]
-    kept, back = split(images, 4)
-    assert len(back) == 4
-    numbers = [int(i[0, 0, 0]) for i in kept], [int(i[0, 0, 0]) for i in back]
-    assert sorted(numbers[0] + numbers[1]) == list(range(20))
-    assert max(numbers[1]) - min(numbers[1]) > 10
-    assert split(images, 0) == (images, [])
-
-
-def test_images_are_read_sorted_and_small_or_grey_ones_left_out(tmp_path):
-    (tmp_path / "deeper").mkdir()
-    Image.fromarray(synthetic(1)).save(tmp_path / "deeper" / "b.png")
-    Image.fromarray(synthetic(0)).save(tmp_path / "a.webp", lossless=True, exact=True)
-    Image.fromarray(synthetic(2)[:100]).save(tmp_path / "c.png")
-    Image.fromarray(synthetic(2)[..., 0].copy()).save(tmp_path / "d.png")
-    np.savez(tmp_path / "e.npz", two=synthetic(4), one=synthetic(3))
-    (tmp_path / "notes.txt").write_text("no image")
-    met = load_images([tmp_path])
-    assert len(met) == 4
-    for image, index in zip(met, (0, 1, 3, 4), strict=True):
-        np.testing.assert_array_equal(image, synthetic(index))
-    with pytest.raises(UsageError, match="no RGB images of 128 pixels"):
-        load_images([tmp_path / "deeper" / "none"])
-
-
-def test_augmentations_do_what_they_say():
-    pixels, rng = synthetic(0), np.random.default_rng(2)
-    y = pixels @ np.array([0.299, 0.587, 0.114])
-
-    def detail(x):
-        return float(np.abs(np.diff(x.astype(float), axis=1)).mean())
-
-    for change in (halve_chroma, sharpen, grain):
-        out = change(pixels, rng)
-        assert (out.shape, out.dtype) == (pixels.shape, np.uint8)
-        assert (out != pixels).any()
-    halved = halve_chroma(pixels, rng)
-    assert np.abs(halved @ np.array([0.299, 0.587, 0.114]) - y).mean() < 1.5
-    assert detail(halved[..., 0].astype(int) - halved[..., 1]) < 0.8 * detail(pixels[..., 0].astype(int) - pixels[..., 1])
-    assert detail(sharpen(pixels, rng)) > detail(pixels)
-    strengths = [float((grain(pixels, rng).astype(float) - pixels).std()) for _ in range(30)]
-    assert 0.3 < min(strengths) < 1.5 < max(strengths) < 6
-    same = sum(augment(pixels, rng) is pixels for _ in range(100))
-    assert 40 < same < 75
-
-
-def test_validation_is_repeatable_and_the_wild_set_is_harder_to_know():
-    images = [synthetic(i) for i in range(2)] + [synthetic(3)[:40]]
-    clean, wild = ValidationSet.of(images, 64), ValidationSet.of(images, 64, wild=True)
-    assert [c.shape for c in clean.crops] == [(64, 64, 3)] * 2  # the third is too small
-    np.testing.assert_array_equal(clean.crops[0], images[0][36:100, 43:107])
-    assert (wild.crops[0] != clean.crops[0]).any()
-    np.testing.assert_array_equal(wild.crops[1], ValidationSet.of(images, 64, wild=True).crops[1])
-    model = model_support.load_tiny_float()
-    assert bits_table(model, clean, 2) == bits_table(model, clean, 2)
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (("batch = 3", "batch = 3\nlr = 1"), r"\[train\]: unknown key 'lr'; known are batch, crop"),
-        (("blocks = 1", "blocks = 1\ndepth = 2"), "depth"),
-        (("[train]", "[tain]"), "unknown key 'tain'"),
-        (('name = "few"', 'nam = "few"'), "unknown key 'nam'"),
-        (('name = "few"', ""), "name"),
-        (("width = 8", "width = 4"), "width 4, allowed are 8 to 512"),
-        (("blocks = 1", "blocks = 16"), "blocks 16, allowed are 1 to 15"),
-        (("[0, 32]", "[9, 32]"), "levels outside"),
-        (("[[1, 35]], []", "[[1, 35]], [[1, 35]]"), "HH"),
-        (("steps = 7", "steps ="), r"few\.toml"),
-    ],
-)
-def test_wrong_configurations_are_refused(tmp_path, change, why):
-    path = tmp_path / "few.toml"
-    path.write_text(CONFIG)
-    load_config(path)
-    assert CONFIG.count(change[0]) == 1
-    path.write_text(CONFIG.replace(*change))
-    with pytest.raises(UsageError, match=why):
-        load_config(path)
-
-
-def test_shipped_configurations_are_read():
-    folder = Path(run.__file__).parent.parent / "configs"
-    assert [load_config(p).name for p in sorted(folder.glob("*.toml"))] == [p.stem for p in sorted(folder.glob("*.toml"))]
-    with pytest.raises(UsageError, match="none"):
-        load_config(folder / "none.toml")
-
-
-def test_quantised_weights_are_near_and_use_their_range():
-    rng = np.random.default_rng(6)
-    weights = rng.normal(0, 1, (6, 8, 3, 3)) * np.array([0.02, 0.3, 1.0, 5.0, 30.0, 0.0]).reshape(6, 1, 1, 1)
-    weights[4] = np.clip(weights[4], -63, 63)
-    integers, exponents = quantise(weights)
-    assert integers.dtype == exponents.dtype == np.int8
-    assert np.abs(integers.astype(int)).max() <= WEIGHT_LIMIT
-    step = 2.0 ** -exponents.astype(float).reshape(-1, 1, 1, 1)
-    assert (np.abs(integers * step - weights) <= step / 2 + 1e-12).all()
-    for i in range(4):
-        assert np.abs(integers[i].astype(int)).max() > WEIGHT_LIMIT // 2
-    assert not integers[5].any()
-    with pytest.raises(ValueError, match="a weight of 64.0 is too large for 7 bits"):
-        quantise(np.full((1, 1, 1, 1), 64.0))
-
-
-def test_large_sums_lower_the_exponent():
-    weights = np.full((2, 200, 3, 3), 1.0)
-    weights[1, 100:] = 0
-    integers, exponents = quantise(weights)
-    sums = 255 * np.abs(integers.astype(int)).sum((1, 2, 3))
-    assert (sums < SUM_LIMIT // 2).all()
-    assert exponents[0] == 4
-    assert exponents[1] == 5
-
-
-def test_integer_mixtures_sum_and_stay_near():
-    logits = torch.randn(5, 2, 3, 6, generator=torch.Generator().manual_seed(4)) * 4
-    integers = mixture16(logits)
-    assert (integers.sum(-1) == 65536).all()
-    assert integers.min() >= 0
-    assert integers[..., -1].min() >= 127  # 2**-9 of the widest
-    from vdmcompress.diffusion import mixture_weights
-
-    assert np.abs(integers / 65536 - mixture_weights(logits.double()).numpy()).max() < 6 / 65536
-
-
-def test_export_gives_the_committed_model(tmp_path):
-    """The tiny model's two files belong together: exporting the float one gives the integers of the other."""
-    made = export(model_support.load_tiny_float(), "tiny", tmp_path / "tiny.vdm.safetensors")
-    committed = model_support.load_tiny()
-    assert made.tensors.keys() == committed.tensors.keys()
-    for name, tensor in committed.tensors.items():
-        np.testing.assert_array_equal(made.tensors[name], tensor, err_msg=name)
-    assert read_model(tmp_path / "tiny.vdm.safetensors").hash8 == made.hash8
-
-
-def test_a_model_that_breaks_a_bound_is_not_written(tmp_path):
-    model = Denoiser(model_support.tiny_config().network)
-    with torch.no_grad():
-        model.head_bias[3, 2] = 1e6
-    path = tmp_path / "bad.vdm.safetensors"
-    with pytest.raises(ModelMissingError, match="row 3 head can reach a sum"):
-        export(model, "bad", path)
-    assert not path.exists()

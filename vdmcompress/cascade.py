@@ -25,7 +25,7 @@ from codec.gaussian import Bins
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
-from vdmcompress.kernels import high_pass
+from vdmcompress.kernels import differences
 from vdmcompress.model_file import Model
 from vdmcompress.path import PLANS, Plan
 from vdmcompress.transform import (
@@ -99,12 +99,12 @@ class BandChain:
         _, self.height, self.width = ctx[0].shape
         rows = self.shape[0] if self.shape[1] else 0
         self._strips = [slice(i, min(i + strip, rows)) for i in range(0, rows, strip)]
-        self.raw = np.zeros((12, self.height, self.width), np.int32)
+        self.raw = np.zeros((15, self.height, self.width), np.int32)
         ll = _planar(ctx[0], self.components)
-        high_pass(ll, self.raw[0:3])
-        self.raw[9:12] = ll
+        differences(ll, self.raw[0:6])
+        self.raw[12:15] = ll
         for i, clean in enumerate(ctx[1:]):
-            self.raw[3 + 3 * i : 6 + 3 * i] = _planar(clean, self.components)
+            self.raw[6 + 3 * i : 9 + 3 * i] = _planar(clean, self.components)
         self._chunk: tuple[slice, Array, Array] | None = None
 
     @property
@@ -134,7 +134,7 @@ class BandChain:
         else:
             reach = 2 * self.model.blocks + 1
             first, last = max(rows.start - reach, 0), min(rows.stop + reach, self.height)
-            slot = self.raw[3 + 3 * self.band : 3 + 3 * self.band + self.components]
+            slot = self.raw[6 + 3 * self.band : 6 + 3 * self.band + self.components]
             slot[:, first:last] = z_k[:, first:last] * np.int32(self.path.delta(k))
             sums, linear = self.engine.evaluate(row, self.raw, rows, part)
             grey = slot
@@ -151,7 +151,7 @@ class BandChain:
             self._chunk[0].start <= rows.start and rows.stop <= self._chunk[0].stop
         ):
             if self.band < 2:
-                self.raw[3 + 3 * self.band : 6 + 3 * self.band] = 0
+                self.raw[6 + 3 * self.band : 9 + 3 * self.band] = 0
             first = rows.start - rows.start % CHUNK_ROWS
             chunk = slice(first, min(max(first + CHUNK_ROWS, rows.stop), self.shape[0]))
             self._chunk = (chunk, *self.engine.evaluate(row, self.raw, chunk, part))
@@ -267,7 +267,7 @@ def decode_pixels(
     try:
         stack, ledger = Stack.from_lanes(lanes), Ledger()
         if stack.lanes != lane_count(height, width):
-            raise damaged(f"{stack.lanes} lanes, an image of {width}x{height} has {lane_count(height, width)}")
+            raise damaged(f"{stack.lanes} lanes, an image of this size has {lane_count(height, width)}")
         planes = np.empty((channels, *shapes[-1]), np.int32)
         for component in reversed(range(channels)):
             _, planes[component] = top_codec(component, shapes[-1]).pop(stack)

@@ -1,7 +1,7 @@
 """The one place where network outputs become integer coder parameters.
 
-With y = s 2**-(e+5) for head sums s and exponents e (four groups of three components), linear predictions l and
-grid g = log2(delta) of the level that is predicted; roundings are half up:
+With y = s 2**-(e+5) for head sums s and exponents e (four groups of three components), linear predictions l
+and grid g = log2(delta) of the level that is predicted; roundings are half up:
 
     m = 4 y_0 + 4 l 2**-12                      prior mean of d in grey levels, kept in 2**-20
     i = 48 + 16 y_1                             index of the prior scale s, clamped to 0..127
@@ -36,8 +36,8 @@ def fusion_table(path: BandPath, k: int) -> Array:
     """Bayes' rule of a step by prior scale index i, s = 2**((i - 32) / 8) grey levels, int32 (2, 128).
 
     Row 0: omega = r + (1-r) w with 16 fractional bits, w = s^2 / (s^2 + sigma_k^2).  Row 1: scale index of
-    sqrt((1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2) in bins of the level below, with 8 fractional bits.  Made once,
-    on export, in float64; from then on the integers in the model file decide.
+    sqrt((1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2) in bins of the level below, with 8 fractional bits.  Made
+    once, on export, in float64; from then on the integers in the model file decide.
     """
     table = np.zeros((2, 128), np.int32)
     r, noise, below = path.retention(k), path.variance(k), path.variance(k - 1)

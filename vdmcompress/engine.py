@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vdmcompress.backends.cpu_float import FloatBackend
 from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.errors import MachineError, UsageError
-from vdmcompress.exact import PART, Backend, ExactEvaluation, check_answer
+from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, check_answer
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
@@ -69,7 +69,11 @@ class Engine:
         self._pool = ThreadPoolExecutor(self.threads, initializer=init)
         list(self._pool.map(lambda _: start.wait(), range(self.threads)))
         torch.set_num_threads(before)
-        self.backend = self._pool.submit(self._choose, device).result()
+        try:
+            self.backend = self._pool.submit(self._choose, device).result()
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +116,7 @@ class Engine:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Head sums (n, w, 12) and linear predictions (3, n, w) of n rows of a band.
 
-        raw int32 (12, h, w): features of the whole band; rows within reach must be right.
+        raw int32 (15, h, w): features of the whole band; rows within reach must be right.
         part: 0 for the step's conditional, 1 for the direct prediction.
         """
         evaluation, prepared = self._evaluation(row)
@@ -130,7 +134,7 @@ class Engine:
         def tile(i: int) -> None:
             first, last = edges[i], edges[i + 1]
             left, right = max(first - reach, 0), min(last + reach, w)
-            u = np.empty((bottom - top, right - left, 24), np.uint8)
+            u = np.empty((bottom - top, right - left, FEATURES), np.uint8)
             pack_features(raw, top, left, u)
             found = self.backend.run(prepared, u)
             inner = found[rows.start - top : rows.stop - top, first - left : last - left]

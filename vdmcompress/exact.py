@@ -29,6 +29,12 @@ EXPONENT_RANGE = (0, 15)
 LINEAR_BITS = 12
 """Fractional bits of the linear predictor's weights."""
 
+FEATURES = 30
+"""Inputs of the network: both signs of 15 integers a position: LL along x, along y, HL, LH, LL."""
+
+LINEAR_INPUTS = 12
+"""Integers that the linear predictor reads: all but LL itself."""
+
 PART = 12
 """Head channels of a part: mean, scale, coupling, correction of the scale, three components each."""
 
@@ -84,7 +90,7 @@ class Layer:
 class ExactEvaluation:
     """The integer graph of one network evaluation (a weight set with the biases of a row).
 
-    stem (24 -> w), blocks of (A, B) (w -> w), head (w -> 24, 1x1); linear int32 (6, 9, 3, 3), unit 2**-12.
+    stem (30 -> w), blocks of (A, B) (w -> w), head (w -> 24, 1x1); linear int32 (6, 12, 3, 3), unit 2**-12.
     """
 
     stem: Layer
@@ -118,24 +124,24 @@ class Backend(Protocol):
         """Weights in the backend's own form."""
 
     def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 24); zeros outside."""
+        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 30); zeros outside."""
 
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:
-    """Inputs for known answers, u8 (h, w, 24): extremes, stripes, a ramp and hashed noise, then rows as in images.
+    """Inputs for known answers, u8 (h, w, 30): extremes, stripes, a ramp, hashed noise, rows as in images.
 
     Extremes drive nearly every activation to 0 or 255, where rounding does not show; the rows below them hold
     what images hold, noise of 1 to 32 grey levels over a slope of LL, with one sign of each value.
     """
-    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(24), indexing="ij")
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(FEATURES), indexing="ij")
     noise = (((y * 73856093) ^ (x * 19349663) ^ (c * 83492791)) * 2654435761 & 0xFFFFFFFF) >> 13
     u = noise % 256
     u = np.where(y < 2, np.where((x + y + c) % 2 == 0, 255, 0), u)
     u = np.where((y >= 2) & (y < 4), 255, u)
     u = np.where((y >= 4) & (y < 6), np.where(c == 0, (x * 23) % 256, 0), u)
     strength = 1 << (y // 3 % 6)
-    value = (noise % (2 * strength + 1) - strength)[:, :, :12]
-    value[:, :, 9] = (40 + 3 * y + 5 * x)[:, :, 9]
+    value = (noise % (2 * strength + 1) - strength)[:, :, : FEATURES // 2]
+    value[:, :, 12] = (40 + 3 * y + 5 * x)[:, :, 12]
     u = np.where(y < 8, u, np.concatenate((value, -value), axis=2).clip(0, 255))
     result: NDArray[np.uint8] = u.astype(np.uint8)
     return result

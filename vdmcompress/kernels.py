@@ -30,54 +30,49 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def high_pass(ll: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    """out = LL - (9-neighbour sum * 57 + 256 >> 9), edges replicated; both int32 (C, h, w)."""
+def differences(ll: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """LL less its left neighbour (out[:C]) and less its upper one (out[C:]), 0 at edges; int32 (2C, h, w)."""
     channels, h, w = ll.shape
-    rows = np.empty(w + 2, np.int32)
     for c in range(channels):
         for y in range(h):
-            up, down = max(y - 1, 0), min(y + 1, h - 1)
             for x in range(w):
-                rows[x + 1] = ll[c, up, x] + ll[c, y, x] + ll[c, down, x]
-            rows[0], rows[w + 1] = rows[1], rows[w]
-            for x in range(w):
-                box = rows[x] + rows[x + 1] + rows[x + 2]
-                out[c, y, x] = ll[c, y, x] - ((box * 57 + 256) >> 9)
+                out[c, y, x] = ll[c, y, x] - ll[c, y, x - 1] if x > 0 else 0
+                out[channels + c, y, x] = ll[c, y, x] - ll[c, y - 1, x] if y > 0 else 0
 
 
 @_compiled
 def pack_features(raw: NDArray[np.int32], top: int, left: int, out: NDArray[np.uint8]) -> None:
-    """u8 inputs of the network: both signs of raw (12, h, w), saturated; out (rows, cols, 24)."""
+    """u8 inputs of the network: both signs of raw (15, h, w), saturated; out (rows, cols, 30)."""
     rows, cols, _ = out.shape
     for y in range(rows):
-        for c in range(12):
+        for c in range(15):
             for x in range(cols):
                 v = raw[c, top + y, left + x]
                 out[y, x, c] = np.uint8(min(max(v, 0), 255))
-                out[y, x, 12 + c] = np.uint8(min(max(-v, 0), 255))
+                out[y, x, 15 + c] = np.uint8(min(max(-v, 0), 255))
 
 
 @_compiled
 def linear_predict(
     raw: NDArray[np.int32], weights: NDArray[np.int32], top: int, left: int, out: NDArray[np.int32]
 ) -> None:
-    """3x3 correlation of raw[:9] with weights (n, 9, 3, 3), zeros outside; out int32 (n, rows, cols)."""
+    """3x3 correlation of raw[:12] with weights (n, 12, 3, 3), zeros outside; out int32 (n, rows, cols)."""
     _, h, w = raw.shape
     n, rows, cols = out.shape
-    line = np.empty((9, cols + 2), np.int32)
+    line = np.empty((12, cols + 2), np.int32)
     out[:] = 0
     for y in range(rows):
         for i in range(3):
             source = top + y + i - 1
             if source < 0 or source >= h:
                 continue
-            for c in range(9):
+            for c in range(12):
                 for x in range(cols + 2):
                     at = left + x - 1
                     line[c, x] = raw[c, source, at] if 0 <= at < w else 0
             for o in range(n):
                 target = out[o, y]
-                for c in range(9):
+                for c in range(12):
                     values = line[c]
                     before, here, after = weights[o, c, i, 0], weights[o, c, i, 1], weights[o, c, i, 2]
                     for x in range(cols):
@@ -122,7 +117,8 @@ def conditionals(
     """Integer coder parameters of a conditional; see `conditionals.py` for the formulas.
 
     acc int32 (rows, w, 12); linear int32 (3, rows, w); exponents (12,); z_k (C, h, w), rows from `top`;
-    fusion int32 (2, 128): Bayes' rule by prior scale index, or (2, 0) where there is no z_k; mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
+    fusion int32 (2, 128): Bayes' rule by prior scale index, or (2, 0) where there is no z_k;
+    mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
     outputs' number: cols' = n / rows'.
     """
     n, channels = mean.shape
@@ -143,7 +139,8 @@ def conditionals(
                     z = np.int64(z_k[c, top + y, x]) << np.int64(20)
                     m += (np.int64(fusion[0, s]) * (z - m)) >> np.int64(16)
                     e = exponents[9 + c] + np.int64(2)
-                    k = ((np.int64(acc[y, x, 9 + c]) << np.int64(8)) + (np.int64(1) << (e - np.int64(1)))) >> e
+                    k = np.int64(acc[y, x, 9 + c]) << np.int64(8)
+                    k = (k + (np.int64(1) << (e - np.int64(1)))) >> e
                     s = (np.int64(fusion[1, s]) + k + np.int64(128)) >> np.int64(8)
                 else:
                     s += np.int64(48 - 8 * grid)

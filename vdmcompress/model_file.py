@@ -2,11 +2,11 @@
 
 Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channels):
 
-    stem int8 (S, w, 24, 3, 3)      stem_exponent int8 (S, w)        stem_bias int32 (R, w)
+    stem int8 (S, w, 30, 3, 3)      stem_exponent int8 (S, w)        stem_bias int32 (R, w)
     a int8 (S, n, w, w, 3, 3)       a_exponent int8 (S, n, w)        a_bias int32 (R, n, w)
     b int8 (1 or S, n, w, w, 3, 3)  b_exponent int8 (1 or S, n, w)   b_bias int32 (R, n, w)
     head int8 (S, 24, w)            head_exponent int8 (S, 24)       head_bias int32 (R, 24)
-    linear int32 (R, 6, 9, 3, 3)    mixture int32 (R, 2, 3, 6), sums 65536
+    linear int32 (R, 6, 12, 3, 3)   mixture int32 (R, 2, 3, 6), sums 65536
     fusion int32 (R, 2, 128)        Bayes' rule by prior scale index, see `conditionals.fusion_table`
     answers uint32 (R,)             known answer of each evaluation
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.errors import ModelMissingError
-from vdmcompress.exact import PART, ExactEvaluation, Layer, check_sizes
+from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, ExactEvaluation, Layer, check_sizes
 from vdmcompress.path import NoisePath
 
 FORMAT = "vdmc-model-0"
@@ -109,7 +109,7 @@ def expected_shapes(
     """Name -> (dtype, shape) of every tensor of a model file."""
     w, n, sets, rows = width, blocks, 2 * slots, scales * slots
     return {
-        "stem": ("int8", (sets, w, 24, 3, 3)),
+        "stem": ("int8", (sets, w, FEATURES, 3, 3)),
         "stem_exponent": ("int8", (sets, w)),
         "stem_bias": ("int32", (rows, w)),
         "a": ("int8", (sets, n, w, w, 3, 3)),
@@ -121,7 +121,7 @@ def expected_shapes(
         "head": ("int8", (sets, 2 * PART, w)),
         "head_exponent": ("int8", (sets, 2 * PART)),
         "head_bias": ("int32", (rows, 2 * PART)),
-        "linear": ("int32", (rows, 6, 9, 3, 3)),
+        "linear": ("int32", (rows, 6, LINEAR_INPUTS, 3, 3)),
         "mixture": ("int32", (rows, 2, 3, 6)),
         "fusion": ("int32", (rows, 2, 128)),
         "answers": ("uint32", (rows,)),
@@ -169,8 +169,8 @@ def parse_model(data: bytes, where: str) -> Model:
     mixture = tensors["mixture"]
     if int(mixture.min()) < 0 or bool((mixture.sum(-1) != 65536).any()):
         raise bad("mixture weights do not sum to 65536")
-    fusion = tensors["fusion"]
-    if int(fusion[:, 0].min()) < 0 or int(fusion[:, 0].max()) > 65536 or int(np.abs(fusion[:, 1]).max()) > 1 << 20:
+    omega, spread = tensors["fusion"][:, 0], tensors["fusion"][:, 1]
+    if int(omega.min()) < 0 or int(omega.max()) > 65536 or int(np.abs(spread).max()) > 1 << 20:
         raise bad("fusion tables are out of range")
     model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
     model.prove()

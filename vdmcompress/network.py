@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vdmcompress.diffusion import FACTORS16
-from vdmcompress.exact import check_sizes
-from vdmcompress.exact import PART
+from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, check_sizes
 from vdmcompress.path import BandPath, NoisePath
 
 ACTIVATION_STEPS = 32
@@ -35,8 +34,6 @@ ACTIVATION_TOP = 255 / ACTIVATION_STEPS
 INPUT_STEPS = 16
 """Grey levels in one unit of the network's inputs."""
 
-FEATURES = 24
-LINEAR_INPUTS = 9
 COUPLING_LIMIT = 1.98
 """Couplings are clamped to +-127/64."""
 
@@ -46,8 +43,8 @@ class NetworkConfig:
     """What determines the graph.
 
     width: channels.  blocks: residual blocks.  scales: scales with biases of their own, the last one serves
-    all coarser ones; weights come in two classes, finest scale and the others.  Raises ValueError for sizes that no
-    model file may have.
+    all coarser ones; weights come in two classes, finest scale and the others.  Raises ValueError for sizes
+    that no model file may have.
     """
 
     width: int
@@ -72,24 +69,27 @@ class NetworkConfig:
         return min(scale, 1) * self.slots + slot
 
 
-def high_pass(ll: torch.Tensor) -> torch.Tensor:
-    """LL minus its rounded 3x3 mean (57/512 for 1/9), edges replicated; int32 (N, C, h, w)."""
-    p = F.pad(ll.to(torch.float32), (1, 1, 1, 1), mode="replicate").to(torch.int32)
-    rows = p[:, :, :-2] + p[:, :, 1:-1] + p[:, :, 2:]
-    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    return ll - ((box * 57 + 256) >> 9)
+def differences(ll: torch.Tensor) -> torch.Tensor:
+    """LL minus its left and LL minus its upper neighbour, 0 at the edge; integers (N, 2C, h, w).
+
+    Every predictor that does not see the absolute level of LL is a convolution of these two.
+    """
+    dx, dy = torch.zeros_like(ll), torch.zeros_like(ll)
+    dx[..., 1:] = ll[..., 1:] - ll[..., :-1]
+    dy[..., 1:, :] = ll[..., 1:, :] - ll[..., :-1, :]
+    return torch.cat((dx, dy), 1)
 
 
 def raw_features(ll: torch.Tensor, hl: torch.Tensor, lh: torch.Tensor) -> torch.Tensor:
-    """Signed integer inputs (N, 12, h, w) int32: high-passed LL, HL slot, LH slot, LL, three components each.
+    """Signed integer inputs (N, 15, h, w) int32: differences of LL along x and y, HL slot, LH slot, LL.
 
     ll, hl, lh: int32 (N, 3, h, w).  A slot holds the clean band, the noisy band that is coded, or zeros.
     """
-    return torch.cat((high_pass(ll), hl, lh, ll), 1)
+    return torch.cat((differences(ll), hl, lh, ll), 1)
 
 
 def split_signs(raw: torch.Tensor) -> torch.Tensor:
-    """Inputs of the network (N, 24, h, w): positive and negative parts, saturated to 0..255, as integers."""
+    """Inputs of the network (N, 30, h, w): positive and negative parts, saturated to 0..255, as integers."""
     return torch.cat((raw.clamp(0, 255), (-raw).clamp(0, 255)), 1)
 
 
@@ -98,15 +98,84 @@ def clip(x: torch.Tensor) -> torch.Tensor:
     return F.hardtanh(x, 0.0, ACTIVATION_TOP)
 
 
-class Denoiser(nn.Module):
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one evaluation as the deployable graph has them, gains folded in; tensors of one dtype.
+
+    stem (w, 30, 3, 3); a, b: for each block (w, w, 3, 3); head (24, w); linear (6, 12, 3, 3).
+    stem_bias (w,); a_bias, b_bias (blocks, w); head_bias (24,).
+    """
+
+    stem: torch.Tensor
+    stem_bias: torch.Tensor
+    a: tuple[torch.Tensor, ...]
+    a_bias: torch.Tensor
+    b: tuple[torch.Tensor, ...]
+    b_bias: torch.Tensor
+    head: torch.Tensor
+    head_bias: torch.Tensor
+    linear: torch.Tensor
+
+
+def evaluate(raw: torch.Tensor, weights: Weights) -> torch.Tensor:
+    """The graph: head outputs (N, 24, h, w) for int32 inputs `raw` (N, 15, h, w), see `Graph.evaluate`."""
+    u = (split_signs(raw).to(torch.float32) / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
+    x = F.conv2d(u, weights.stem, weights.stem_bias, padding=1)
+    for a, a_bias, b, b_bias in zip(weights.a, weights.a_bias, weights.b, weights.b_bias, strict=True):
+        t = F.conv2d(clip(x), a, a_bias, padding=1)
+        x = x + F.conv2d(clip(t), b, b_bias, padding=1)
+    y = F.conv2d(clip(x), weights.head[..., None, None], weights.head_bias)
+    return y + predict(raw, weights.linear)
+
+
+def predict(raw: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
+    """What the linear predictor adds to the head outputs (N, 24, h, w)."""
+    lin = F.conv2d(raw[:, :LINEAR_INPUTS].to(torch.float32), linear, padding=1)
+    zeros = lin.new_zeros(lin.shape[0], PART - 3, *lin.shape[2:])
+    return torch.cat((lin[:, :3], zeros, lin[:, 3:], zeros), 1)
+
+
+class Graph(nn.Module):
+    """What can be trained, rounded and exported: it has the weights of every evaluation.
+
+    form: the kind of checkpoint.  b_sets: sets of B, 1 or one for each weight set.  a, b: convolutions of the
+    blocks; linear (rows, 6, 12, 3, 3); mixture: logits (rows, 2, 3, F) of the level-0 mixtures, for z_1 -> d
+    and for direct coding.
+    """
+
+    form: str
+    config: NetworkConfig
+    b_sets: int
+    a: nn.ParameterList
+    b: nn.ParameterList
+    linear: nn.Parameter
+    mixture: nn.Parameter
+
+    def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
+        """Weights of one evaluation; gains are folded in the dtype asked for."""
+        raise NotImplementedError
+
+    def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
+        """Head outputs (N, 24, h, w) of one evaluation for int32 inputs `raw` (N, 15, h, w).
+
+        Two parts of 12 channels: mean, log2 scale, coupling, correction of the scale (three components each)
+        of the step, and the same for the direct prediction of the band (meaningful at tops only).
+        """
+        return evaluate(raw, self.weights(scale, slot))
+
+
+class Denoiser(Graph):
     """The cascade's network for all scales, bands and levels (see the module's docstring).
 
     Parameters are kept for weight sets (2 * slots) and for rows (scales * slots).
     """
 
+    form = "shared"
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.b_sets = 1
         w, n, slots = config.width, config.blocks, config.slots
         sets, rows = 2 * slots, config.scales * slots
         generator = torch.Generator().manual_seed(1)
@@ -116,7 +185,7 @@ class Denoiser(nn.Module):
 
         gains = torch.exp2(torch.linspace(-2.0, 2.0, w)).view(-1, 1, 1, 1)
         stem = normal(w, FEATURES, 3, 3, std=0.1).data * gains
-        for group in (9, 21):  # absolute LL, large and not zero-mean: a little of it, at no gain
+        for group in (12, 27):  # absolute LL, large and not zero-mean: a little of it, at no gain
             stem[:, group : group + 3] = 0.1 * stem[:, group : group + 3] / gains
         self.stem = nn.Parameter(stem)
         self.stem_own = nn.Parameter(torch.zeros(sets, w, FEATURES, 3, 3))
@@ -142,30 +211,27 @@ class Denoiser(nn.Module):
             for step in cfg.path.steps:
                 if step.band == 2:
                     continue
-                before, after = ((1, 0), (1, 2)) if step.band == 0 else ((0, 1), (2, 1))
+                after = (1, 2) if step.band == 0 else (2, 1)
                 for c in range(6):
-                    linear[cfg.row(scale, step.slot), c, c % 3][before] = 0.05
-                    linear[cfg.row(scale, step.slot), c, c % 3][after] = -0.05
+                    for tap in ((1, 1), after):
+                        linear[cfg.row(scale, step.slot), c, 3 * step.band + c % 3][tap] = -0.06
         return linear
 
-    def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
-        """Head outputs (N, 24, h, w) of one evaluation for int32 inputs `raw` (N, 12, h, w).
-
-        Two parts of 12 channels: mean, log2 scale, coupling, correction of the scale (three components each) of
-        the step, and the same for the direct prediction of the band (meaningful at tops only).
-        """
-        cfg = self.config
-        weights, row = cfg.weight_set(scale, slot), cfg.row(scale, slot)
-        u = (split_signs(raw).to(torch.float32) / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
-        x = F.conv2d(u, self.stem + self.stem_own[weights], self.stem_bias[row], padding=1)
-        for i in range(cfg.blocks):
-            folded = self.a[i] * (1 + self.gain[weights, i]).view(-1, 1, 1, 1)
-            t = F.conv2d(clip(x), folded, self.shift[row, i], padding=1)
-            x = x + F.conv2d(clip(t), self.b[i], self.offset[row, i], padding=1)
-        y = F.conv2d(clip(x), self.head[weights][..., None, None], self.head_bias[row])
-        lin = F.conv2d(raw[:, :LINEAR_INPUTS].to(torch.float32), self.linear[row], padding=1)
-        zeros = torch.zeros_like(y[:, : PART - 3])
-        return y + torch.cat((lin[:, :3], zeros, lin[:, 3:], zeros), 1)
+    def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
+        """Shared weights with the gains and biases of the evaluation."""
+        own, row = self.config.weight_set(scale, slot), self.config.row(scale, slot)
+        gain = 1 + self.gain[own].to(dtype)
+        return Weights(
+            self.stem.to(dtype) + self.stem_own[own].to(dtype),
+            self.stem_bias[row].to(dtype),
+            tuple(a.to(dtype) * g.view(-1, 1, 1, 1) for a, g in zip(self.a, gain, strict=True)),
+            self.shift[row].to(dtype),
+            tuple(b.to(dtype) for b in self.b),
+            self.offset[row].to(dtype),
+            self.head[own].to(dtype),
+            self.head_bias[row].to(dtype),
+            self.linear[row].to(dtype),
+        )
 
 
 @dataclass(frozen=True)
@@ -193,7 +259,7 @@ LOG2_SCALE_RANGE = (-4.0, 11.875)
 
 
 def direct_belief(outputs: torch.Tensor, delta: int) -> Belief:
-    """Conditional of a top, p(z_{K-1} | ctx) or p(d | ctx), from the head channels of a part (N, 12, h, w)."""
+    """Conditional of a top, p(z_{K-1} | ctx) or p(d | ctx), from a part (N, 12, h, w) of the head."""
     return Belief(
         outputs[:, 0:3] * (MEAN_UNIT / delta),
         (outputs[:, 3:6] * SCALE_UNIT + (SCALE_CENTRE - math.log2(delta))).clamp(*LOG2_SCALE_RANGE),
@@ -201,17 +267,17 @@ def direct_belief(outputs: torch.Tensor, delta: int) -> Belief:
     )
 
 
-def fused_belief(outputs: torch.Tensor, path: BandPath, k: int, z_k: torch.Tensor) -> Belief:
-    """Conditional p(z_{k-1} | z_k, ctx): the network's prior of d, N(m, s^2), met with z_k by Bayes' rule.
+def fuse(outputs: torch.Tensor, z: torch.Tensor, noise: float, below: float, r: float, delta: int) -> Belief:
+    """Bayes' rule: the network's prior of d, N(m, s^2), met with z = d + noise.
 
         w = s^2 / (s^2 + sigma_k^2),  d | z_k ~ N(m + w (z_k - m), w sigma_k^2)
-        z_{k-1} | z_k ~ N(m + omega (z_k - m), (1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2),  omega = r + (1-r) w
+        z_{k-1} | z_k ~ N(m + omega (z_k - m), (1-r)^2 w sigma_k^2 + (1-r) sigma_{k-1}^2)
+        omega = r + (1-r) w
 
-    The network corrects the scale by `correction` octaves; what it learns of d from z_k's neighbours is in m and
-    s.  outputs (N, 12, h, w); z_k float (N, 3, h, w) in grey levels.
+    The network corrects the scale by `correction` octaves; what it learns of d from z_k's neighbours is in m
+    and s.  outputs (N, 12, h, w); z float (N, 3, h, w) and noise = sigma_k^2, below = sigma_{k-1}^2 in grey
+    levels; r = below / noise; delta: grey levels of a bin of the result.
     """
-    delta = path.delta(k - 1)
-    r, noise, below = path.retention(k), path.variance(k), path.variance(k - 1)
     m = outputs[:, 0:3] * MEAN_UNIT
     log2_prior = (outputs[:, 3:6] * SCALE_UNIT + SCALE_CENTRE).clamp(*LOG2_SCALE_RANGE)
     w = torch.sigmoid((2.0 * log2_prior - math.log2(noise)) * math.log(2.0))
@@ -219,7 +285,13 @@ def fused_belief(outputs: torch.Tensor, path: BandPath, k: int, z_k: torch.Tenso
     variance = (1 - r) ** 2 * w * noise + (1 - r) * below
     log2_scale = 0.5 * torch.log2(variance) - math.log2(delta) + outputs[:, 9:12]
     return Belief(
-        (m + omega * (z_k - m)) / delta,
+        (m + omega * (z - m)) / delta,
         log2_scale.clamp(*LOG2_SCALE_RANGE),
         outputs[:, 6:9].clamp(-COUPLING_LIMIT, COUPLING_LIMIT),
     )
+
+
+def fused_belief(outputs: torch.Tensor, path: BandPath, k: int, z_k: torch.Tensor) -> Belief:
+    """Conditional p(z_{k-1} | z_k, ctx) from a part (N, 12, h, w) of the head, in bins; see `fuse`."""
+    noise, below = path.variance(k), path.variance(k - 1)
+    return fuse(outputs, z_k, noise, below, path.retention(k), path.delta(k - 1))

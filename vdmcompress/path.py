@@ -82,10 +82,6 @@ class BandPath:
         """r = sigma_{k-1}**2 / sigma_k**2: what the posterior mean of z_{k-1} keeps of z_k; 0 at the top."""
         return self.variance(k - 1) / self.variance(k) if k < self.evaluations else 0.0
 
-    def retention16(self, k: int) -> int:
-        """r as an integer with a 16-bit fraction, the form that decides the bitstream."""
-        return round(self.retention(k) * 65536)
-
 
 @dataclass(frozen=True)
 class Step:

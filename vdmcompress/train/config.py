@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,92 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """What a phase other than the direct form has of its own; everything else is as in [train]."""
+
+    steps: int
+    lr_muon: float
+    lr_adam: float
+    warmup: int
+    decay: float
+    ema: float
+
+
+@dataclass(frozen=True)
+class BeliefConfig(Schedule):
+    """Belief form and step grid.
+
+    sigma_low, sigma_high: range of noise levels in grey levels.  top: share of samples without the noisy
+    band.  per_octave: candidate levels of the grid in an octave of noise.  most: largest number of
+    evaluations K of a band that is tried.  evaluations: K of HL and LH in the path that is written.
+    """
+
+    steps: int = 4000
+    lr_muon: float = 0.005
+    lr_adam: float = 0.001
+    warmup: int = 100
+    decay: float = 0.2
+    ema: float = 0.998
+    sigma_low: float = 0.75
+    sigma_high: float = 48.0
+    top: float = 0.25
+    per_octave: int = 2
+    most: int = 5
+    evaluations: tuple[int, int] = (3, 3)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a range without levels, or for evaluations that the grid does not try."""
+        if not 0.5 <= self.sigma_low < self.sigma_high <= 128:
+            raise ValueError(f"sigma {self.sigma_low} to {self.sigma_high}, allowed are .5 to 128, rising")
+        levels = math.floor(self.per_octave * math.log2(self.sigma_high / self.sigma_low)) + 1
+        if not 1 <= self.most <= levels + 1:
+            raise ValueError(
+                f"most {self.most}, allowed are 1 to {levels + 1} with {levels} levels to choose from"
+            )
+        if not all(1 <= k <= self.most for k in self.evaluations) or len(self.evaluations) != 2:
+            raise ValueError(f"evaluations {self.evaluations}, allowed are two numbers from 1 to {self.most}")
+
+
+@dataclass(frozen=True)
+class ExpertsConfig(Schedule):
+    """Fine-tuning of independent sets of weights, one for each evaluation of scale 0 and of the others."""
+
+    steps: int = 3000
+    lr_muon: float = 0.0025
+    lr_adam: float = 0.0005
+    warmup: int = 50
+    decay: float = 0.5
+    ema: float = 0.995
+
+
+@dataclass(frozen=True)
+class RoundingConfig(Schedule):
+    """Fine-tuning with weights, biases and activations as coded."""
+
+    steps: int = 500
+    lr_muon: float = 0.0005
+    lr_adam: float = 0.0001
+    warmup: int = 20
+    decay: float = 0.5
+    ema: float = 0.99
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """A whole configuration: name of the model, what is expected of it, graph and training."""
+    """A whole configuration: name of the model, what is expected of it, graph and training by phase."""
 
     name: str
     expected: str
     network: NetworkConfig
     train: TrainConfig
+    belief: BeliefConfig = BeliefConfig()
+    experts: ExpertsConfig = ExpertsConfig()
+    rounding: RoundingConfig = RoundingConfig()
+
+    def scheduled(self, phase: Schedule) -> RunConfig:
+        """The same with the steps and rates of a phase in place of those of [train]."""
+        own = {f.name: getattr(phase, f.name) for f in fields(Schedule)}
+        return replace(self, train=replace(self.train, **own))
 
 
 def _fill(cls: type[Any], table: dict[str, Any], where: str) -> Any:
@@ -69,16 +149,21 @@ def load_config(path: Path) -> RunConfig:
         table = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
-    unknown = table.keys() - {"name", "expected", "network", "train"}
+    tables = {
+        "train": TrainConfig,
+        "belief": BeliefConfig,
+        "experts": ExpertsConfig,
+        "rounding": RoundingConfig,
+    }
+    known = ["name", "expected", "network", *tables]
+    unknown = table.keys() - set(known)
     if unknown:
-        raise UsageError(
-            f"{path}: unknown key {min(unknown)!r}; known are name, expected, [network], [train]"
-        )
+        raise UsageError(f"{path}: unknown key {min(unknown)!r}; known are {', '.join(known)}")
     try:
         net = dict(table["network"])
         net["path"] = NoisePath.from_lists(net["path"])
         network: NetworkConfig = NetworkConfig(**net)
-        train: TrainConfig = _fill(TrainConfig, table.get("train", {}), f"{path} [train]")
-        return RunConfig(str(table["name"]), str(table.get("expected", "")), network, train)
+        phases = {n: _fill(cls, table.get(n, {}), f"{path} [{n}]") for n, cls in tables.items()}
+        return RunConfig(str(table["name"]), str(table.get("expected", "")), network, **phases)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: not a training configuration ({error})") from error

@@ -5,6 +5,7 @@ Crops are flipped, transposed and augmented as pixels, *before* colour and Haar.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,18 +25,24 @@ SUFFIXES = (".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 def load_images(folders: list[Path], least: int = 128) -> list[NDArray[np.uint8]]:
     """All lossless 8-bit RGB images under the folders, by path, uint8 (H, W, 3), at least `least` a side.
 
-    A folder may hold packed sets too: ``.npz`` files with one uint8 array an image.
-    Raises UsageError when nothing is found.
+    A folder may hold packed sets too: ``.npz`` files with one uint8 array an image, its pixels or the bytes
+    of its file (`pack.py`).  Raises UsageError when nothing is found.
     """
     found: list[NDArray[np.uint8]] = []
     paths = sorted(
         p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in (*SUFFIXES, ".npz")
     )
 
+    def decode(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if array.ndim != 1:
+            return array
+        with Image.open(io.BytesIO(array.tobytes())) as image:
+            return np.asarray(image)
+
     def read(path: Path) -> list[NDArray[np.uint8]]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as pack:
-                return [pack[name] for name in sorted(pack.files)]
+                return [decode(pack[name]) for name in sorted(pack.files)]
         with Image.open(path) as image:
             return [np.asarray(image)] if image.mode == "RGB" else []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
 from vdmcompress.diffusion import gaussian_kl, mixture_code_length, mixture_weights
 from vdmcompress.exact import PART
-from vdmcompress.network import Belief, Denoiser, NetworkConfig, direct_belief, fused_belief, raw_features
+from vdmcompress.network import Belief, Graph, NetworkConfig, direct_belief, fused_belief, raw_features
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.data import Batch
 
@@ -31,6 +32,24 @@ class StepInput:
     z_k: torch.Tensor
 
 
+def band_input(
+    bands: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    band: int,
+    z_k: torch.Tensor | None,
+    components: int,
+) -> StepInput:
+    """Inputs with a given noisy band, or None at a top; bands int32 (N, 3, h, w) ll, hl, lh, hh."""
+    ll, hl, lh, _ = bands
+    zero = torch.zeros_like(ll)
+    if z_k is None:
+        z_k = zero
+    elif components == 1:
+        z_k = torch.cat((z_k[:, :1], zero[:, 1:]), 1)
+    slot_hl = z_k if band == 0 else hl
+    slot_lh = zero if band == 0 else (z_k if band == 1 else lh)
+    return StepInput(raw_features(ll, slot_hl, slot_lh), bands[1 + band], z_k)
+
+
 def step_input(
     bands: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
     step: Step,
@@ -42,15 +61,8 @@ def step_input(
 
     Grey images (components 1) have no chroma latents: these stay 0.
     """
-    ll, hl, lh, hh = bands
-    d = (hl, lh, hh)[step.band]
-    zero = torch.zeros_like(ll)
-    z_k = zero if step.top else draw_chain(d, path, step.k, generator)
-    if components == 1 and not step.top:
-        z_k = torch.cat((z_k[:, :1], zero[:, 1:]), 1)
-    slot_hl = z_k if step.band == 0 else hl
-    slot_lh = zero if step.band == 0 else (z_k if step.band == 1 else lh)
-    return StepInput(raw_features(ll, slot_hl, slot_lh), d, z_k)
+    z_k = None if step.top else draw_chain(bands[1 + step.band], path, step.k, generator)
+    return band_input(bands, step.band, z_k, components)
 
 
 def step_bits(
@@ -66,61 +78,94 @@ def step_bits(
     mixture: logits (2, 3, F) of the level-0 mixtures, for z_1 -> d and for direct coding.  For K = 1 the two
     are one and the second value is None.
     """
-    c = components
-    d = inputs.d[:, :c].to(torch.float32)
     z = inputs.z_k.to(torch.float32)
     own, other = outputs[:, :PART], outputs[:, PART:]
-
-    def level0(b: Belief, logits: torch.Tensor) -> torch.Tensor:
-        weights = mixture_weights(logits)[:c].expand(d.shape[0], -1, -1)
-        return mixture_code_length(d - b.mean[:, :c], b.log2_scale[:, :c], b.coupling, weights)
-
-    direct = level0(direct_belief(other, 1), mixture[1]) if step.top else None
+    direct = level0_bits(direct_belief(other, 1), inputs.d, mixture[1], components) if step.top else None
     if direct is not None and step.k == 1:
         return direct, None
-    below = step.k - 1
-    delta = path.delta(below)
-    b = direct_belief(own, delta) if step.top else fused_belief(own, path, step.k, z)
-    if below == 0:
-        return level0(b, mixture[0]), direct
-    r = path.retention(step.k)
-    centre = (r * z[:, :c] + (1 - r) * d) / delta
-    variance = path.variance(below) * (1 - r) / delta**2
-    return gaussian_kl(centre - b.mean[:, :c], variance, b.log2_scale[:, :c], b.coupling), direct
+    b = direct_belief(own, path.delta(step.k - 1)) if step.top else fused_belief(own, path, step.k, z)
+    if step.k == 1:
+        return level0_bits(b, inputs.d, mixture[0], components), direct
+    return latent_bits(b, inputs, path, step.k, components), direct
+
+
+def level0_bits(b: Belief, d: torch.Tensor, logits: torch.Tensor, components: int) -> torch.Tensor:
+    """Code length (N, C, h, w) of d int32 (N, 3, h, w) under a mixture of logits (3, F)."""
+    c = components
+    weights = mixture_weights(logits)[:c].expand(d.shape[0], -1, -1)
+    residual = d[:, :c].to(torch.float32) - b.mean[:, :c]
+    return mixture_code_length(residual, b.log2_scale[:, :c], b.coupling, weights)
+
+
+def latent_bits(b: Belief, inputs: StepInput, path: BandPath, k: int, components: int) -> torch.Tensor:
+    """KL( q(z_{k-1} | z_k, d) || b ) in bits (N, C, h, w) for k >= 2; b in bins of level k-1."""
+    c, delta, r = components, path.delta(k - 1), path.retention(k)
+    d, z = inputs.d[:, :c].to(torch.float32), inputs.z_k[:, :c].to(torch.float32)
+    centre = (r * z + (1 - r) * d) / delta
+    variance = path.variance(k - 1) * (1 - r) / delta**2
+    return gaussian_kl(centre - b.mean[:, :c], variance, b.log2_scale[:, :c], b.coupling)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One sample: bits a value, direct bits a value (tops with latents), gradients of all parameters."""
+
+    bits: float
+    direct: float | None
+    gradients: tuple[torch.Tensor | None, ...]
 
 
 def batch_loss(
-    model: Denoiser,
+    model: Graph,
     batch: Batch,
     slots: list[int],
     weights: list[float],
     direct_weight: float,
     generator: torch.Generator,
     backward: bool,
+    pool: ThreadPoolExecutor | None = None,
 ) -> dict[int, tuple[float, float | None]]:
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
-    slots: sorted evaluation numbers, one a sample; weights: importance weights of the samples.  The samples
-    of an evaluation go through the network together; with `backward` their gradients are added up at once, so
-    that memory and caches hold one evaluation at a time.
+    slots: evaluation numbers, one a sample; weights: importance weights of the samples; generator: its seed
+    gives each sample a noise of its own.  With `backward` the gradients are added to the parameters' in the
+    order of the samples, whatever the number of threads of `pool`: one sample a task keeps activations in the
+    caches and two cores busy.
     """
     config: NetworkConfig = model.config
     device = next(model.parameters()).device
-    all_bands = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
+    parameters = list(model.parameters())
+    bands = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
+    seed = generator.initial_seed() % (1 << 48)
+    grad = torch.is_grad_enabled()
+
+    def term(i: int) -> _Sample:
+        step = config.path.steps[slots[i]]
+        path = config.path.band(batch.scale, step.band)
+        ll, hl, lh, hh = (x[i : i + 1] for x in bands)
+        noise = torch.Generator(device).manual_seed(seed * 256 + i)
+        with torch.set_grad_enabled(grad):
+            inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
+            outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
+            mixture = model.mixture[config.row(batch.scale, slots[i])]
+            bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
+            loss = bits.mean() if direct is None else bits.mean() + direct_weight * direct.mean()
+            gradients: tuple[torch.Tensor | None, ...] = ()
+            if backward:
+                share = weights[i] / len(slots)
+                gradients = torch.autograd.grad(loss * share, parameters, allow_unused=True)
+        found = None if direct is None else float(direct.detach().mean())
+        return _Sample(float(bits.detach().mean()), found, gradients)
+
+    samples = list((pool.map if pool is not None else map)(term, range(len(slots))))
+    for sample in samples:
+        for parameter, gradient in zip(parameters, sample.gradients, strict=False):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     terms: dict[int, tuple[float, float | None]] = {}
     for slot in sorted(set(slots)):
-        chosen = [i for i, s in enumerate(slots) if s == slot]
-        step = config.path.steps[slot]
-        path = config.path.band(batch.scale, step.band)
-        ll, hl, lh, hh = (x[chosen[0] : chosen[-1] + 1] for x in all_bands)
-        inputs = step_input((ll, hl, lh, hh), step, path, batch.components, generator)
-        outputs = model.evaluate(inputs.raw, batch.scale, slot)
-        mixture = model.mixture[config.row(batch.scale, slot)]
-        bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
-        loss = bits.mean()
-        terms[slot] = (float(loss.detach()), None if direct is None else float(direct.detach().mean()))
-        if direct is not None:
-            loss = loss + direct_weight * direct.mean()
-        if backward:
-            (loss * (sum(weights[i] for i in chosen) / len(slots))).backward()  # type: ignore[no-untyped-call]
+        chosen = [sample for s, sample in zip(slots, samples, strict=True) if s == slot]
+        direct = [sample.direct for sample in chosen if sample.direct is not None]
+        mean = sum(sample.bits for sample in chosen) / len(chosen)
+        terms[slot] = (mean, sum(direct) / len(direct) if direct else None)
     return terms

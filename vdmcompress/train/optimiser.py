@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vdmcompress.network import Denoiser
+from vdmcompress.network import Graph
 
 
 def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
@@ -51,12 +51,15 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / update[0].numel()) ** 0.5)
 
 
-def make_optimisers(model: Denoiser, lr_muon: float, lr_adam: float, decay_muon: float) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' convolutions, AdamW for everything else."""
+def make_optimisers(
+    model: Graph, lr_muon: float, lr_adam: float, decay_muon: float, more: Iterable[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' convolutions, AdamW for everything else and for `more` parameters."""
     blocks = [*model.a, *model.b]
     taken = {id(p) for p in blocks}
     slow = {id(model.linear)}
     rest = [p for p in model.parameters() if id(p) not in taken and id(p) not in slow]
+    rest += more
     adam = torch.optim.AdamW(
         [
             {"params": rest, "lr": lr_adam, "factor": 1.0},

@@ -1,165 +1,116 @@
-"""The training loop: resumable, one writer, checkpoints and a log in the run's folder."""
+"""The training loop: resumable, one writer, checkpoints and a log in the run's folder; the direct form."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX
-from vdmcompress.network import Denoiser
+from vdmcompress.network import Denoiser, Graph
 from vdmcompress.train.config import RunConfig, TrainConfig, load_config
 from vdmcompress.train.data import batches, load_images, split
 from vdmcompress.train.export import export
 from vdmcompress.train.objective import batch_loss
-from vdmcompress.train.optimiser import make_optimisers, set_rates
+from vdmcompress.train.optimiser import make_optimisers
+from vdmcompress.train.trainer import BaseTrainer, M, Terms, rate_scale, save_atomic
 from vdmcompress.train.validate import ValidationSet, bits_table
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def rate_scale(step: int, config: TrainConfig) -> float:
-    """Factor of the learning rates at a step: warm-up, constant, then linear decay to 2 %."""
-    start = config.steps * (1 - config.decay)
-    fall = 1.0 if step < start else max(0.02, (config.steps - step) / (config.steps - start))
-    return min(1.0, (step + 1) / config.warmup) * fall
+@dataclass(frozen=True)
+class Job:
+    """What a phase reads and writes, and when it stops.
 
-
-class StepSampler:
-    """Draws evaluations (slots) in proportion to their expected loss, mixed with the uniform distribution.
-
-    One rule for what VDM's variance minimisation, VDM++'s adaptive schedule and Improved DDPM's importance
-    sampling aim at: noise levels that contribute more are visited more, and weights keep the objective the
-    VLB.
+    data_dirs, valid_dirs: folders of images.  out: the run's folder.  resume: go on from the phase's
+    checkpoint. minutes: stop after this time.  device: auto, cpu or cuda.  report: called with every entry of
+    the log. start: checkpoint of another phase to begin with.
     """
 
-    def __init__(self, scales: int, slots: int) -> None:
-        self.mean = np.ones((scales, slots))
+    data_dirs: tuple[Path, ...]
+    out: Path
+    resume: bool = False
+    minutes: float | None = None
+    device: str = "auto"
+    valid_dirs: tuple[Path, ...] = ()
+    report: Report | None = None
+    start: Path | None = None
 
-    def chances(self, scale: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Probabilities of the slots of a scale, at least half of uniform."""
-        m = self.mean[scale]
-        chance: np.ndarray[Any, np.dtype[np.float64]] = 0.5 / m.size + 0.5 * m / m.sum()
-        return chance
+    def torch_device(self) -> torch.device:
+        """The device; auto takes a GPU where there is one."""
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(auto if self.device == "auto" else self.device)
 
-    def update(self, scale: int, slot: int, bits: float) -> None:
-        """Take a measured loss into the running mean."""
-        self.mean[scale, slot] += 0.02 * (max(bits, 0.0) - self.mean[scale, slot])
-
-
-def save_atomic(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that the old one or the whole new one is there at any time."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-class Trainer:
-    """State of a run: model, averaged weights, optimisers, sampler, step number."""
-
-    def __init__(self, config: RunConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
-        self.model = Denoiser(config.network).to(device)
-        self.ema = Denoiser(config.network).to(device)
-        self.ema.load_state_dict(self.model.state_dict())
-        self.optimisers = make_optimisers(
-            self.model, config.train.lr_muon, config.train.lr_adam, config.train.decay_muon
-        )
-        self.sampler = StepSampler(len(config.train.scales), config.network.slots)
-        self.step = 0
-        self.seconds = 0.0
-
-    def state(self) -> dict[str, Any]:
-        """Everything that continuing exactly needs."""
-        return {
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimisers": [o.state_dict() for o in self.optimisers],
-            "sampler": torch.from_numpy(self.sampler.mean),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.sampler.mean = state["sampler"].numpy()
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-
-    def train_step(self, batch: Any) -> dict[str, Any]:
-        """One optimiser step on a batch; returns what the log wants to know."""
-        cfg = self.config.train
-        n = batch.ll.shape[0]
-        rng = np.random.default_rng((cfg.seed, 7, self.step))
-        chance = self.sampler.chances(batch.scale)
-        slots = np.sort(rng.choice(chance.size, n, p=chance))
-        share = 0.75 * 4.0**-batch.scale if batch.scale < len(cfg.scales) - 1 else 4.0**-batch.scale
-        weights = share / cfg.scales[batch.scale] / (chance.size * chance[slots])
-        generator = torch.Generator(self.device).manual_seed(cfg.seed * 1_000_003 + self.step)
-        set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, rate_scale(self.step, cfg))
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        terms = batch_loss(
-            self.model, batch, slots.tolist(), weights.tolist(), cfg.direct_weight, generator, backward=True
-        )
-        others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(others, 1.0))
-        for optimiser in self.optimisers:
-            optimiser.step()
-        with torch.no_grad():
-            decay = min(cfg.ema, (self.step + 1) / (self.step + 10))
-            for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-                average.lerp_(current, 1 - decay)
-        for slot, (bits, _) in terms.items():
-            self.sampler.update(batch.scale, slot, bits)
-        self.step += 1
-        return {"scale": batch.scale, "terms": terms, "norm": norm}
+    def open(self, phase: str) -> Path:
+        """The phase's checkpoint file, in a folder that exists; UsageError if it would be written over."""
+        checkpoint = self.out / f"{phase}.pt"
+        if checkpoint.exists() and not self.resume:
+            raise UsageError(f"{checkpoint} exists; continue it with --resume or choose another folder")
+        self.out.mkdir(parents=True, exist_ok=True)
+        return checkpoint
 
 
-def main(
-    config_path: Path,
-    data_dirs: list[Path],
-    out: Path,
-    resume: bool = False,
-    minutes: float | None = None,
-    device: str = "auto",
-    valid_dirs: list[Path] | None = None,
-    report: Report | None = None,
+@dataclass(frozen=True)
+class Data:
+    """Training images, and sets of crops for validation by name."""
+
+    images: list[NDArray[np.uint8]]
+    sets: dict[str, ValidationSet]
+
+    @classmethod
+    def of(cls, job: Job, cfg: TrainConfig) -> Data:
+        """Read a job's folders; held-back training images always are validation sets."""
+        images, held_back = split(load_images(list(job.data_dirs)), cfg.held_back)
+        sets = {"held_back": ValidationSet.of(held_back, cfg.valid_crop)}
+        sets["held_back_wild"] = ValidationSet.of(held_back, cfg.valid_crop, wild=True)
+        if job.valid_dirs:
+            sets["valid"] = ValidationSet.of(load_images(list(job.valid_dirs)), cfg.valid_crop)
+        return cls(images, sets)
+
+
+def sample_pool() -> ThreadPoolExecutor:
+    """Threads for one sample each, torch's own threading switched off in them: up to twice as fast."""
+    return ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
+
+
+class Trainer(BaseTrainer[Graph]):
+    """Training in direct form: the parameters of each step's own conditional."""
+
+    def __init__(self, config: RunConfig, device: torch.device, model: Graph | None = None) -> None:
+        cfg = config.train
+        model = (Denoiser(config.network) if model is None else model).to(device)
+        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon)
+        super().__init__(config, device, model, optimisers, config.network.slots)
+        self.pool = sample_pool() if device.type == "cpu" else None
+
+    def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
+        """Gradients of the steps' terms of the VLB."""
+        direct = self.config.train.direct_weight
+        return batch_loss(self.model, batch, slots, weights, direct, generator, True, self.pool)
+
+    def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
+        """VLB of the averaged weights."""
+        return {name: bits_table(self.ema, images, len(self.config.train.scales))}
+
+
+def train_loop(
+    trainer: BaseTrainer[M], data: Data, job: Job, checkpoint: Path, log_path: Path, first: bool = False
 ) -> None:
-    """Train a model; checkpoints (`last.pt`), `log.jsonl` and the exported model file go to `out`.
-
-    valid_dirs: images on which validation bpd is measured (the held-back training images always are).
-    report: called with a dictionary a step (keys step, steps, seconds, mpx_per_second, bpd, ...).
-    """
-    config = load_config(config_path)
-    cfg = config.train
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    checkpoint = out / "last.pt"
-    if checkpoint.exists() and not resume:
-        raise UsageError(f"{checkpoint} exists; continue it with --resume or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, where)
-    if resume and checkpoint.exists():
-        trainer.load(checkpoint)
-    images, held_back = split(load_images(data_dirs), cfg.held_back)
-    sets = {"held_back": ValidationSet.of(held_back, cfg.valid_crop)}
-    sets["held_back_wild"] = ValidationSet.of(held_back, cfg.valid_crop, wild=True)
-    if valid_dirs:
-        sets["valid"] = ValidationSet.of(load_images(valid_dirs), cfg.valid_crop)
-    stop = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    source = batches(images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, trainer.step)
-    with (out / "log.jsonl").open("a") as log:
+    """Train to the end of the steps or of the job's time; first: validate before the first step."""
+    cfg, report = trainer.config.train, job.report
+    stop = time.monotonic() + 60 * job.minutes if job.minutes is not None else float("inf")
+    source = batches(data.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, trainer.step)
+    with log_path.open("a") as log:
 
         def write(entry: dict[str, Any]) -> None:
             log.write(json.dumps(entry) + "\n")
@@ -167,6 +118,13 @@ def main(
             if report is not None:
                 report(entry)
 
+        def validate() -> None:
+            for set_name, images in data.sets.items():
+                for name, table in trainer.tables(set_name, images).items():
+                    write({"step": trainer.step, "validation": name} | table)
+
+        if first and trainer.step == 0:
+            validate()
         running: dict[str, float] = {}
         while trainer.step < cfg.steps and time.monotonic() < stop:
             began = time.monotonic()
@@ -190,9 +148,39 @@ def main(
                     | {"terms": {k: round(v, 4) for k, v in sorted(running.items())}}
                 )
             if trainer.step % cfg.validate_every == 0 or last:
-                for name, images_set in sets.items():
-                    table = bits_table(trainer.ema, images_set, len(cfg.scales))
-                    write({"step": trainer.step, "validation": name} | table)
+                validate()
             if trainer.step % cfg.save_every == 0 or last:
                 save_atomic(trainer.state(), checkpoint)
+
+
+def main(
+    config_path: Path,
+    data_dirs: list[Path],
+    out: Path,
+    resume: bool = False,
+    minutes: float | None = None,
+    device: str = "auto",
+    valid_dirs: list[Path] | None = None,
+    report: Report | None = None,
+    start: Path | None = None,
+) -> None:
+    """Train a model; checkpoints (`last.pt`), `log.jsonl` and the exported model file go to `out`.
+
+    valid_dirs: images on which validation bpd is measured (the held-back training images always are).
+    report: called with a dictionary a step (keys step, steps, seconds, mpx_per_second, bpd, ...).
+    start: checkpoint in belief form, or in direct form with the same graph, to begin with.
+    """
+    config = load_config(config_path)
+    job = Job(tuple(data_dirs), out, resume, minutes, device, tuple(valid_dirs or ()), report, start)
+    checkpoint = job.open("last")
+    data, where = Data.of(job, config.train), job.torch_device()
+    model = None
+    if start is not None and not checkpoint.exists():
+        from vdmcompress.train.start import start_direct
+
+        model = start_direct(start, config, data.sets["held_back"])
+    trainer = Trainer(config, where, model)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    train_loop(trainer, data, job, checkpoint, out / "log.jsonl")
     export(trainer.ema, config.name, out / f"{config.name}{SUFFIX}")

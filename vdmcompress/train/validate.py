@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vdmcompress.network import Denoiser
+from vdmcompress.network import Graph
 from vdmcompress.train.augment import grain, halve_chroma, sharpen
 from vdmcompress.train.data import Batch, stack_batch
 from vdmcompress.train.objective import batch_loss
@@ -41,21 +42,34 @@ class ValidationSet:
         return stack_batch([self.crops[index]], scale)
 
 
+Measure = Callable[[Batch, int, torch.Generator], tuple[float, float | None]]
+"""Bits a value of an evaluation (slot) on a batch, and of the direct prediction where it is a top."""
+
+
 @torch.no_grad()
-def bits_table(model: Denoiser, images: ValidationSet, scales: int) -> dict[str, Any]:
+def measured_table(
+    measure: Measure, slots: int, images: ValidationSet, scales: int, device: torch.device
+) -> dict[str, Any]:
     """VLB in bpd over all scales asked for, and bits a value by scale and slot (direct predictions: d)."""
-    slots = model.config.slots
     sums: dict[str, float] = {}
-    device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(5)
     for index in range(len(images.crops)):
         for scale in range(scales):
             batch = images.batch(scale, index)
             for slot in range(slots):
-                terms = batch_loss(model, batch, [slot], [1.0], 0.0, generator, backward=False)
-                bits, direct = terms[slot]
+                bits, direct = measure(batch, slot, generator)
                 for key, value in ((f"s{scale}.{slot}", bits), (f"s{scale}.{slot}d", direct)):
                     if value is not None:
                         sums[key] = sums.get(key, 0.0) + value / len(images.crops)
     total = sum(v * 4.0 ** -(int(k[1]) + 1) for k, v in sums.items() if not k.endswith("d"))
     return {"bpd": round(total, 4), "terms": {k: round(v, 4) for k, v in sorted(sums.items())}}
+
+
+def bits_table(model: Graph, images: ValidationSet, scales: int) -> dict[str, Any]:
+    """`measured_table` of a model in direct form."""
+
+    def measure(batch: Batch, slot: int, generator: torch.Generator) -> tuple[float, float | None]:
+        return batch_loss(model, batch, [slot], [1.0], 0.0, generator, backward=False)[slot]
+
+    device = next(model.parameters()).device
+    return measured_table(measure, model.config.slots, images, scales, device)

@@ -1,0 +1,148 @@
+"""What every phase of training shares: rates, the step sampler, the optimiser step, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from vdmcompress.errors import UsageError
+from vdmcompress.train.config import RunConfig, TrainConfig
+from vdmcompress.train.data import Batch
+from vdmcompress.train.optimiser import set_rates
+from vdmcompress.train.validate import ValidationSet
+
+M = TypeVar("M", bound=nn.Module)
+Terms = dict[int, tuple[float, float | None]]
+"""slot -> (bits a value, bits a value of the direct prediction)."""
+
+
+def rate_scale(step: int, config: TrainConfig) -> float:
+    """Factor of the learning rates at a step: warm-up, constant, then linear decay to 2 %."""
+    start = config.steps * (1 - config.decay)
+    fall = 1.0 if step < start else max(0.02, (config.steps - step) / (config.steps - start))
+    return min(1.0, (step + 1) / config.warmup) * fall
+
+
+class StepSampler:
+    """Draws evaluations (slots) in proportion to their expected loss, mixed with the uniform distribution.
+
+    One rule for what VDM's variance minimisation, VDM++'s adaptive schedule and Improved DDPM's importance
+    sampling aim at: noise levels that contribute more are visited more, and weights keep the objective the
+    VLB.
+    """
+
+    def __init__(self, scales: int, slots: int) -> None:
+        self.mean = np.ones((scales, slots))
+
+    def chances(self, scale: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Probabilities of the slots of a scale, at least half of uniform."""
+        m = self.mean[scale]
+        chance: np.ndarray[Any, np.dtype[np.float64]] = 0.5 / m.size + 0.5 * m / m.sum()
+        return chance
+
+    def update(self, scale: int, slot: int, bits: float) -> None:
+        """Take a measured loss into the running mean."""
+        self.mean[scale, slot] += 0.02 * (max(bits, 0.0) - self.mean[scale, slot])
+
+
+def save_atomic(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that the old one or the whole new one is there at any time."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint; UsageError where there is none."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is not there; train the phase before this one, or name its file") from error
+    return state
+
+
+class BaseTrainer(Generic[M]):
+    """State of a run: model, averaged weights, optimisers, sampler, step number.
+
+    A phase says what its loss is (`loss`) and what its validation shows (`tables`).  slots: what the sampler
+    draws from.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device,
+        model: M,
+        optimisers: list[torch.optim.Optimizer],
+        slots: int,
+    ) -> None:
+        self.config, self.device = config, device
+        self.model = model
+        self.ema = copy.deepcopy(model)
+        self.optimisers = optimisers
+        self.sampler = StepSampler(len(config.train.scales), slots)
+        self.step = 0
+        self.seconds = 0.0
+
+    def loss(self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
+        """Add up the gradients of a batch; slots sorted, one a sample, weights of the samples."""
+        raise NotImplementedError
+
+    def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
+        """Validation of the averaged weights: name -> table with keys bpd and terms."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Everything that continuing exactly needs; form says which kind of model it is."""
+        return {
+            "form": getattr(self.model, "form", ""),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "sampler": torch.from_numpy(self.sampler.mean),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        state = load_state(path, self.device)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.sampler.mean = state["sampler"].cpu().numpy()
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+    def train_step(self, batch: Batch) -> dict[str, Any]:
+        """One optimiser step on a batch; returns what the log wants to know."""
+        cfg = self.config.train
+        n = batch.ll.shape[0]
+        rng = np.random.default_rng((cfg.seed, 7, self.step))
+        chance = self.sampler.chances(batch.scale)
+        slots = np.sort(rng.choice(chance.size, n, p=chance))
+        share = 0.75 * 4.0**-batch.scale if batch.scale < len(cfg.scales) - 1 else 4.0**-batch.scale
+        weights = share / cfg.scales[batch.scale] / (chance.size * chance[slots])
+        generator = torch.Generator(self.device).manual_seed(cfg.seed * 1_000_003 + self.step)
+        set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, rate_scale(self.step, cfg))
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        terms = self.loss(batch, slots.tolist(), weights.tolist(), generator)
+        others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(others, 1.0))
+        for optimiser in self.optimisers:
+            optimiser.step()
+        with torch.no_grad():
+            decay = min(cfg.ema, (self.step + 1) / (self.step + 10))
+            for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+                average.lerp_(current, 1 - decay)
+        for slot, (bits, _) in terms.items():
+            self.sampler.update(batch.scale, slot, bits)
+        self.step += 1
+        return {"scale": batch.scale, "terms": terms, "norm": norm}
