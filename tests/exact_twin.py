@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vdmcompress.exact import ExactEvaluation, Layer
+from vdmcompress.exact import FEATURES, LINEAR_INPUTS, ExactEvaluation, Layer
 
 
 def half_even(value, bits):
@@ -36,7 +36,7 @@ def requantise(layer, total, shift):
 
 
 def run(evaluation, u):
-    """Head sums int64 (h, w, 24) for inputs u8 (h, w, 24)."""
+    """Head sums int64 (h, w, 24) for inputs u8 (h, w, 30)."""
     stream = np.clip(requantise(evaluation.stem, sums(evaluation.stem, u), 4), -32768, 32767)
     for a, b in evaluation.blocks:
         t = np.clip(requantise(a, sums(a, activation(stream)), 0), 0, 255)
@@ -81,10 +81,10 @@ def network(kind, width, blocks, seed=0):
         return layer(w, 0, rng.integers(0, 8, out))
 
     return ExactEvaluation(
-        make(width, 24, 3),
+        make(width, FEATURES, 3),
         tuple((make(width, width, 3), make(width, width, 3)) for _ in range(blocks)),
         make(24, width, 1),
-        np.zeros((6, 9, 3, 3), np.int32),
+        np.zeros((6, LINEAR_INPUTS, 3, 3), np.int32),
     )
 
 
@@ -92,13 +92,13 @@ KINDS = ("random", "aligned", "ties", "saturation", "sparse")
 
 
 def inputs(kind, height, width, seed=0):
-    """u8 (height, width, 24): all 255, extremes, ramps, noise."""
+    """u8 (height, width, 30): all 255, extremes, ramps, noise."""
     rng = np.random.default_rng(seed)
-    shape = (height, width, 24)
+    shape = (height, width, FEATURES)
     if kind == "full":
         return np.full(shape, 255, np.uint8)
     if kind == "extremes":
         return rng.choice(np.array([0, 255], np.uint8), shape)
     if kind == "ramp":
-        return (np.arange(height * width * 24).reshape(shape) % 256).astype(np.uint8)
+        return (np.arange(height * width * FEATURES).reshape(shape) % 256).astype(np.uint8)
     return rng.integers(0, 256, shape, dtype=np.uint8)

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from tests.model_support import synthetic
+from vdmcompress.exact import FEATURES, LINEAR_INPUTS
 from vdmcompress.train import phases, run
 from vdmcompress.train.config import load_config
 from vdmcompress.train.validate import ValidationSet
@@ -84,7 +85,14 @@ def shaken(model, seed=5, size=0.05):
 
 
 def inputs(height=14, width=11, seed=1, spread=60):
+    """Raw inputs int32 of one crop: noise, and LL around 120."""
     generator = torch.Generator().manual_seed(seed)
-    raw = torch.randn(1, 12, height, width, generator=generator) * spread
-    raw[:, 9:] += 120
+    raw = torch.randn(1, FEATURES // 2, height, width, generator=generator) * spread
+    raw[:, LINEAR_INPUTS:] += 120
     return raw.to(torch.int32)
+
+
+def noisy_band(raw, band):
+    """z_k int32 (1, 3, h, w) as it stands in the raw inputs: HL and LH come last in the linear predictor."""
+    first = LINEAR_INPUTS - 6 + 3 * band
+    return raw[:, first : first + 3].contiguous()

@@ -8,7 +8,7 @@ import torch
 
 from tests import phase_support
 from tests.model_support import synthetic
-from tests.phase_support import CONFIG, inputs, phase, shaken
+from tests.phase_support import CONFIG, inputs, noisy_band, phase, shaken
 from vdmcompress.exact import PART
 from vdmcompress.model_file import read_model
 from vdmcompress.network import Belief, Denoiser, evaluate
@@ -138,13 +138,13 @@ def test_noise_levels_are_drawn_over_the_range_and_hh_is_clean(config):
 def test_training_a_belief_learns(folder, config, crops):
     """A few dozen steps, and the VLB of the path by the belief's conditionals falls."""
     longer = folder / "longer.toml"
-    text = CONFIG.replace("[belief]\nsteps = 6", "[belief]\nsteps = 60\nlr_adam = 0.01")
+    text = CONFIG.replace("[belief]\nsteps = 6", "[belief]\nsteps = 100\nlr_adam = 0.003")
     longer.write_text(text.replace("save_every = 3", "save_every = 100"))
     settings = load_config(longer)
     trainer = BeliefTrainer(settings.scheduled(settings.belief), torch.device("cpu"))
     before = trainer.tables("x", crops)["x"]
-    source = run.batches([synthetic(i) for i in range(4)], 3, 8, (0.7, 0.3), 0.3, 1, 0)
-    for _ in range(60):
+    source = run.batches([synthetic(i) for i in range(4)], 3, 24, (0.7, 0.3), 0.3, 1, 0)
+    for _ in range(100):
         trainer.train_step(next(source))
     after = trainer.tables("x", crops)["x"]
     assert after["bpd"] < before["bpd"] - 0.1
@@ -175,7 +175,7 @@ def test_a_belief_at_one_level_is_a_deployable_graph(config):
     one, other = (model.part(raw, 0, 1, sigma) for sigma in (2.0, 9.0))
     assert (one - other).abs().max() > 0.01
     assert torch.equal(evaluate(raw, model.weights(0, 1, 2.0))[:, :PART], one)
-    z = raw[:, 6:9]
+    z = noisy_band(raw, 1)
     b = believed(one, z, 2.0)
     prior = believed(torch.cat((one[:, :9], 0 * one[:, 9:]), 1), z, 2.0)
     torch.testing.assert_close(b.log2_scale, prior.log2_scale + one[:, 9:])
@@ -203,7 +203,9 @@ def test_the_direct_form_of_a_belief(config, crops):
     table, own = bits_table(made, crops, 2), path_table(model, path, crops, 2)
     assert table["terms"].keys() == own["terms"].keys()
     for key, bits in own["terms"].items():
-        assert table["terms"][key] == pytest.approx(bits, abs=0.02), key
+        fitted = key[3:] in ("1", "2", "4")
+        near = {"rel": 0.01} if fitted else {"abs": 2e-4}
+        assert table["terms"][key] == pytest.approx(bits, **near), key
 
 
 def test_a_direct_run_begins_with_a_belief(folder, tmp_path):

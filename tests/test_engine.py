@@ -17,7 +17,7 @@ from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine
 from vdmcompress.errors import MachineError, UsageError
-from vdmcompress.exact import PART
+from vdmcompress.exact import FEATURES, PART
 from vdmcompress.kernels import pack_features
 from vdmcompress.train.data import stack_batch
 from vdmcompress.train.objective import step_input
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def raw_band():
-    """Inputs of slot 1 (HL with little noise) from a photograph, int32 (12, 37, 90)."""
+    """Inputs of slot 1 (HL with little noise) from a photograph, int32 (15, 37, 90)."""
     batch = stack_batch([model_support.photo(74, 180)], 0)
     bands = tuple(torch.from_numpy(x) for x in (batch.ll, batch.hl, batch.lh, batch.hh))
     path = model_support.load_tiny().path
@@ -40,7 +40,7 @@ def whole():
     """Sums and linear predictions of a whole band by the twins."""
     model, raw = model_support.load_tiny(), raw_band()
     evaluation = model.evaluation(1)
-    u = np.empty((*raw.shape[1:], 24), np.uint8)
+    u = np.empty((*raw.shape[1:], FEATURES), np.uint8)
     pack_features(raw, 0, 0, u)
     sums = exact_twin.run(evaluation, u)
     assert (sums.reshape(-1, 2 * PART).std(0) > 10).all()

@@ -174,13 +174,13 @@ def test_probe_keeps_activations_alive(tiny_model):
 def test_probe_is_pinned():
     """The known answers of released models stand on these very inputs."""
     u = probe_input()
-    assert u.shape == (24, 11, 24)
+    assert u.shape == (24, 11, 30)
     assert (u[2:4] == 255).all()
     assert set(np.unique(u[:2])) == {0, 255}
     assert answer(u.astype(np.int32)) == PROBE_CRC
 
 
-PROBE_CRC = 1662594807
+PROBE_CRC = 2579567686
 
 
 def test_answer_is_the_crc_of_little_endian_words():
@@ -190,7 +190,7 @@ def test_answer_is_the_crc_of_little_endian_words():
 
 @pytest.mark.parametrize("weight", [64, -64, 127, -128])
 def test_a_weight_beyond_63_is_refused_by_name(weight):
-    weights = np.zeros((8, 24, 3, 3))
+    weights = np.zeros((8, 30, 3, 3))
     weights[5, 3, 1, 2] = np.sign(weight) * WEIGHT_LIMIT
     exact_twin.layer(weights, 0, 4).prove("stem")
     weights[5, 3, 1, 2] = weight
@@ -224,7 +224,7 @@ def test_exponents_outside_the_range_are_refused(exponent):
 
 def test_a_linear_predictor_that_may_overflow_is_refused():
     sound = exact_twin.network("random", 8, 1)
-    linear = np.zeros((6, 9, 3, 3), np.int32)
+    linear = np.zeros((6, 12, 3, 3), np.int32)
     linear[4, 2, 1, 1] = -((1 << 31) // RAW_LIMIT)
     ExactEvaluation(sound.stem, sound.blocks, sound.head, linear).prove("row 0")
     linear[4, 0, 0, 0] = 2

@@ -17,36 +17,35 @@ def integers(shape, low, high, seed=0):
     return np.random.default_rng(seed).integers(low, high + 1, shape).astype(np.int32)
 
 
-def high_pass_twin(ll):
-    out = np.empty_like(ll)
+def differences_twin(ll):
+    out = np.zeros((2 * len(ll), *ll.shape[1:]), ll.dtype)
     channels, h, w = ll.shape
     for c in range(channels):
         for y in range(h):
             for x in range(w):
-                box = sum(
-                    int(ll[c, min(max(y + i, 0), h - 1), min(max(x + j, 0), w - 1)])
-                    for i in (-1, 0, 1)
-                    for j in (-1, 0, 1)
-                )
-                out[c, y, x] = int(ll[c, y, x]) - (box * 57 + 256) // 512
+                if x > 0:
+                    out[c, y, x] = int(ll[c, y, x]) - int(ll[c, y, x - 1])
+                if y > 0:
+                    out[channels + c, y, x] = int(ll[c, y, x]) - int(ll[c, y - 1, x])
     return out
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("reach", [3, 255])
-def test_high_pass(shape, reach):
-    ll = integers((3, *shape), -reach, reach)
-    out = np.empty_like(ll)
-    kernels.high_pass(ll, out)
-    np.testing.assert_array_equal(out, high_pass_twin(ll))
-    np.testing.assert_array_equal(out, network.high_pass(torch.from_numpy(ll)[None])[0].numpy())
+@pytest.mark.parametrize("channels", [1, 3])
+def test_differences(shape, reach, channels):
+    ll = integers((channels, *shape), -reach, reach)
+    out = np.full((2 * channels, *shape), 99, np.int32)
+    kernels.differences(ll, out)
+    np.testing.assert_array_equal(out, differences_twin(ll))
+    np.testing.assert_array_equal(out, network.differences(torch.from_numpy(ll)[None])[0].numpy())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pack_features(shape):
     h, w = shape
-    raw = integers((12, h + 3, w + 2), -600, 600, seed=1)
-    out = np.full((h, w, 24), 7, np.uint8)
+    raw = integers((15, h + 3, w + 2), -600, 600, seed=1)
+    out = np.full((h, w, 30), 7, np.uint8)
     kernels.pack_features(raw, 2, 1, out)
     inner = raw[:, 2 : 2 + h, 1 : 1 + w]
     want = np.concatenate((inner.clip(0, 255), (-inner).clip(0, 255))).transpose(1, 2, 0)
@@ -56,9 +55,9 @@ def test_pack_features(shape):
 
 
 def linear_twin(raw, weights):
-    """3x3 correlation of the first nine planes, zeros outside, in 64 bits."""
+    """3x3 correlation of the first twelve planes, zeros outside, in 64 bits."""
     _, h, w = raw.shape
-    padded = np.pad(raw[:9].astype(np.int64), ((0, 0), (1, 1), (1, 1)))
+    padded = np.pad(raw[:12].astype(np.int64), ((0, 0), (1, 1), (1, 1)))
     total = np.zeros((len(weights), h, w), np.int64)
     for i in range(3):
         for j in range(3):
@@ -70,16 +69,16 @@ def linear_twin(raw, weights):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_linear_predict(shape):
-    raw = integers((12, *shape), -2047, 2047, seed=2)
-    weights = integers((3, 9, 3, 3), -9000, 9000, seed=3)
+    raw = integers((15, *shape), -2047, 2047, seed=2)
+    weights = integers((3, 12, 3, 3), -9000, 9000, seed=3)
     out = np.full((3, *shape), 99, np.int32)
     kernels.linear_predict(raw, weights, 0, 0, out)
     np.testing.assert_array_equal(out, linear_twin(raw, weights))
 
 
 def test_linear_predict_of_a_part_sees_its_surroundings():
-    raw = integers((12, 11, 13), -500, 500, seed=4)
-    weights = integers((3, 9, 3, 3), -4000, 4000, seed=5)
+    raw = integers((15, 11, 13), -500, 500, seed=4)
+    weights = integers((3, 12, 3, 3), -4000, 4000, seed=5)
     want = linear_twin(raw, weights)
     for top, left, rows, columns in ((0, 0, 4, 5), (3, 2, 5, 11), (10, 12, 1, 1)):
         out = np.empty((3, rows, columns), np.int32)
@@ -89,14 +88,14 @@ def test_linear_predict_of_a_part_sees_its_surroundings():
 
 def test_linear_predict_at_the_proven_bound():
     """Sums just below 2**31, the most that `ExactEvaluation.prove` lets through."""
-    each = ((1 << 31) - 1) // 2047 // 81
-    raw = np.full((12, 3, 3), 2047, np.int32)
-    weights = np.full((2, 9, 3, 3), each, np.int32)
+    each = ((1 << 31) - 1) // 2047 // 108
+    raw = np.full((15, 3, 3), 2047, np.int32)
+    weights = np.full((2, 12, 3, 3), each, np.int32)
     weights[1] = -each
     out = np.empty((2, 3, 3), np.int32)
     kernels.linear_predict(raw, weights, 0, 0, out)
     np.testing.assert_array_equal(out, linear_twin(raw, weights))
-    assert out[0, 1, 1] == 81 * each * 2047
+    assert out[0, 1, 1] == 108 * each * 2047
 
 
 def stream_twin(value):

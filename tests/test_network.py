@@ -13,9 +13,9 @@ from vdmcompress.network import (
     LOG2_SCALE_RANGE,
     Denoiser,
     clip,
+    differences,
     direct_belief,
     fused_belief,
-    high_pass,
     raw_features,
     split_signs,
 )
@@ -29,39 +29,49 @@ def integers(shape, reach, seed=0):
     return torch.randint(-reach, reach + 1, shape, generator=generator, dtype=torch.int32)
 
 
-def test_high_pass_is_the_written_formula():
+def test_differences_are_the_written_formula():
     ll = integers((2, 3, 5, 4), 255)
-    padded = np.pad(ll.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge").astype(int)
-    got = high_pass(ll)
+    got = differences(ll)
     assert got.dtype == torch.int32
+    assert got.shape == (2, 6, 5, 4)
     for y in range(5):
         for x in range(4):
-            box = padded[:, :, y : y + 3, x : x + 3].sum((2, 3))
-            want = ll[:, :, y, x].numpy() - (box * 57 + 256) // 512
-            np.testing.assert_array_equal(got[:, :, y, x].numpy(), want)
+            left, upper = ll[:, :, y, max(x - 1, 0)], ll[:, :, max(y - 1, 0), x]
+            assert torch.equal(got[:, :3, y, x], ll[:, :, y, x] - left)
+            assert torch.equal(got[:, 3:, y, x], ll[:, :, y, x] - upper)
 
 
-def test_high_pass_of_a_flat_plane_is_small():
-    """57/512 is 1/9 but for 0.2 %: the residue of a flat plane stays below one grey level."""
-    for level in (0, 1, 100, 255, -255):
-        assert high_pass(torch.full((1, 1, 3, 3), level, dtype=torch.int32)).abs().max() <= 1
+def test_differences_are_blind_to_the_level_and_see_slopes():
+    ll = integers((1, 1, 6, 7), 100)
+    assert torch.equal(differences(ll), differences(ll + 50))
+    ramp = (5 * torch.arange(4, dtype=torch.int32)).expand(1, 1, 3, 4)
+    assert differences(ramp)[0, 0].tolist() == 3 * [[0, 5, 5, 5]]
+    assert not differences(ramp)[0, 1].any()
+    turned = differences(ramp.transpose(2, 3))
+    assert turned[0, 1].tolist() == [3 * [v] for v in (0, 5, 5, 5)]
+    assert not turned[0, 0].any()
 
 
 def test_features_are_signs_apart_and_saturated():
     raw = (
-        torch.tensor([-700, -255, -3, 0, 9, 255, 300], dtype=torch.int32).view(1, 1, 1, 7).expand(1, 12, 1, 7)
+        torch.tensor([-700, -255, -3, 0, 9, 255, 300], dtype=torch.int32).view(1, 1, 1, 7).expand(1, 15, 1, 7)
     )
     parts = split_signs(raw)
     assert parts[0, 0, 0].tolist() == [0, 0, 0, 0, 9, 255, 255]
-    assert parts[0, 12, 0].tolist() == [255, 255, 3, 0, 0, 0, 0]
+    assert parts[0, 15, 0].tolist() == [255, 255, 3, 0, 0, 0, 0]
 
 
 def test_order_of_the_raw_inputs():
     ll, hl, lh = (torch.full((1, 3, 2, 2), v, dtype=torch.int32) for v in (90, 2, 3))
+    ll[:, :, 1] += 7
+    ll[:, :, :, 1] += 5
     raw = raw_features(ll, hl, lh)
-    assert raw[0, 3:6].unique().tolist() == [2]
-    assert raw[0, 6:9].unique().tolist() == [3]
-    assert raw[0, 9:12].unique().tolist() == [90]
+    assert raw.shape == (1, 15, 2, 2)
+    assert raw[0, 0:3].tolist() == 3 * [[[0, 5], [0, 5]]]  # along x
+    assert raw[0, 3:6].tolist() == 3 * [[[0, 0], [7, 7]]]  # along y
+    assert raw[0, 6:9].unique().tolist() == [2]
+    assert raw[0, 9:12].unique().tolist() == [3]
+    assert torch.equal(raw[:, 12:], ll)
 
 
 def test_clip_is_the_range_of_eight_bits():
@@ -74,7 +84,7 @@ def test_evaluation_equals_the_graph_of_the_docstring(scale, slot):
     """x + B(clip(A(clip(x)) (1+g) + h)) + c without folding, with the parameters picked by hand."""
     model = model_support.load_tiny_float()
     slots = model.config.slots
-    raw = integers((1, 12, 9, 8), 60, seed=slot)
+    raw = integers((1, 15, 9, 8), 60, seed=slot)
     s, row = min(scale, 1) * slots + slot, min(scale, model.config.scales - 1) * slots + slot
     x = F.conv2d(split_signs(raw) / 16, model.stem + model.stem_own[s], model.stem_bias[row], padding=1)
     for i in range(model.config.blocks):
@@ -83,7 +93,7 @@ def test_evaluation_equals_the_graph_of_the_docstring(scale, slot):
         t = a * gain + model.shift[row, i].view(1, -1, 1, 1)
         x = x + F.conv2d(clip(t), model.b[i], padding=1) + model.offset[row, i].view(1, -1, 1, 1)
     y = torch.einsum("oc,nchw->nohw", model.head[s], clip(x)) + model.head_bias[row].view(1, -1, 1, 1)
-    lin = F.conv2d(raw[:, :9].to(torch.float32), model.linear[row], padding=1)
+    lin = F.conv2d(raw[:, :12].to(torch.float32), model.linear[row], padding=1)
     y[:, 0:3] += lin[:, :3]
     y[:, 12:15] += lin[:, 3:]
     torch.testing.assert_close(model.evaluate(raw, scale, slot), y, atol=2e-4, rtol=1e-4)
@@ -92,7 +102,7 @@ def test_evaluation_equals_the_graph_of_the_docstring(scale, slot):
 def test_evaluations_have_parameters_of_their_own():
     """At scale 0 every slot, at coarser ones every slot but not every scale."""
     model = model_support.load_tiny_float()
-    raw = integers((1, 12, 6, 6), 40)
+    raw = integers((1, 15, 6, 6), 40)
     outputs = {(s, k): model.evaluate(raw, s, k) for s in range(4) for k in range(model.config.slots)}
     for slot in range(model.config.slots):
         assert not torch.equal(outputs[0, slot], outputs[1, slot])
@@ -121,7 +131,7 @@ def test_reach_of_the_network(tiny_model):
     model = model_support.load_tiny_float()
     reach = tiny_model.evaluation(0).reach
     assert reach == 2 * model.config.blocks + 1
-    raw = torch.zeros(1, 12, 1, 41, dtype=torch.int32)
+    raw = torch.zeros(1, 15, 1, 41, dtype=torch.int32)
     met = 0
     for value in (-200, -20, 20, 200):
         other = raw.clone()
@@ -163,12 +173,12 @@ def test_first_guess_follows_the_slope_of_ll():
     ramp = (4 * torch.arange(12, dtype=torch.int32)).expand(1, 3, 12, 12).contiguous()
     blank = torch.zeros_like(ramp)
     raw = raw_features(ramp, blank, blank)
-    raw[:, :3] = ramp  # a slope has no high-passed part; the predictor reads it where there is one
+    turned = raw_features(ramp.transpose(2, 3).contiguous(), blank, blank)
     for slot, turn in ((2, False), (4, True)):
-        given = raw.transpose(2, 3).contiguous() if turn else raw
+        given = turned if turn else raw
         inner = direct_belief(model.evaluate(given, 0, slot)[:, PART:], 1).mean[:, :, 2:-2, 2:-2]
         assert float(inner.max()) < 0
-        other = raw if turn else raw.transpose(2, 3).contiguous()
+        other = raw if turn else turned
         inner = direct_belief(model.evaluate(other, 0, slot)[:, PART:], 1).mean[:, :, 2:-2, 2:-2]
         assert float(inner.abs().max()) < 1e-4
 

@@ -157,6 +157,20 @@ def test_the_log_has_the_promised_keys(whole):
         assert entry["bpd"] == pytest.approx(shares, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("held_back = 1", "held_back = 0"), ("valid_crop = 32", "valid_crop = 900")]
+)
+def test_without_images_to_validate_on_no_validation_is_logged(folder, tmp_path, old, new):
+    """A mean of no images is no 0.0 bpd."""
+    assert old in FEW_STEPS
+    (tmp_path / "few.toml").write_text(FEW_STEPS.replace(old, new))
+    run.main(tmp_path / "few.toml", [folder / "images"], tmp_path / "run", device="cpu")
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in entries] == [7]
+    assert "validation" not in entries[0]
+    assert (tmp_path / "run" / "few.vdm.safetensors").exists()
+
+
 def test_checkpoints_are_replaced_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     run.save_atomic({"step": 1}, path)
@@ -268,7 +282,7 @@ def test_what_the_network_sees_at_a_step():
         generator = torch.Generator().manual_seed(step.slot)
         got = step_input(bands, step, path.band(0, step.band), 3, generator)
         assert got.d.unique().tolist() == [(3, 5, 7)[step.band]]
-        hl, lh = got.raw[:, 3:6], got.raw[:, 6:9]
+        hl, lh = got.raw[:, 6:9], got.raw[:, 9:12]
         if step.top:
             assert not got.z_k.any()
         else:
@@ -283,6 +297,7 @@ def test_what_the_network_sees_at_a_step():
             assert not lh.any()
         if step.band == 2:
             assert lh.unique().tolist() == [5]
-        assert got.raw[:, 9:].unique().tolist() == [100]
+        assert got.raw[:, 12:].unique().tolist() == [100]
+        assert not got.raw[:, :6].any()  # a flat LL
         grey = step_input(bands, step, path.band(0, step.band), 1, generator)
         assert not grey.z_k[:, 1:].any()

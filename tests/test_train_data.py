@@ -112,3 +112,10 @@ def test_validation_is_repeatable_and_the_wild_set_is_harder_to_know():
     np.testing.assert_array_equal(wild.crops[1], ValidationSet.of(images, 64, wild=True).crops[1])
     model = model_support.load_tiny_float()
     assert bits_table(model, clean, 2) == bits_table(model, clean, 2)
+
+
+def test_a_validation_set_without_images_has_no_bpd():
+    empty = ValidationSet.of([synthetic(0)], 900)
+    assert not empty.crops
+    with pytest.raises(ValueError, match="no images to validate on"):
+        bits_table(model_support.load_tiny_float(), empty, 2)

@@ -27,11 +27,13 @@ from vdmcompress.diffusion import FACTORS16
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, check_sizes
 from vdmcompress.path import BandPath, NoisePath
 
-ACTIVATION_STEPS = 32
+ACTIVATION_BITS = 5
+ACTIVATION_STEPS = 1 << ACTIVATION_BITS
 """Steps of an activation in one unit: u8 / 32 covers [0, 8)."""
 
 ACTIVATION_TOP = 255 / ACTIVATION_STEPS
-INPUT_STEPS = 16
+INPUT_BITS = 4
+INPUT_STEPS = 1 << INPUT_BITS
 """Grey levels in one unit of the network's inputs."""
 
 COUPLING_LIMIT = 1.98
@@ -135,12 +137,26 @@ def predict(raw: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
     return torch.cat((lin[:, :3], zeros, lin[:, 3:], zeros), 1)
 
 
+@dataclass(frozen=True)
+class BiasPeaks:
+    """Largest |bias| of each channel over all evaluations with the same weights; float64, no gradients.
+
+    stem (w,); a, b (blocks, w); head (24,).
+    """
+
+    stem: torch.Tensor
+    a: torch.Tensor
+    b: torch.Tensor
+    head: torch.Tensor
+
+
 class Graph(nn.Module):
     """What can be trained, rounded and exported: it has the weights of every evaluation.
 
     form: the kind of checkpoint.  b_sets: sets of B, 1 or one for each weight set.  a, b: convolutions of the
-    blocks; linear (rows, 6, 12, 3, 3); mixture: logits (rows, 2, 3, F) of the level-0 mixtures, for z_1 -> d
-    and for direct coding.
+    blocks; biases by row: stem_bias (rows, w), shift (of A) and offset (of B) (rows, blocks, w), head_bias
+    (rows, 24); linear (rows, 6, 12, 3, 3); mixture: logits (rows, 2, 3, F) of the level-0 mixtures, for
+    z_1 -> d and for direct coding.
     """
 
     form: str
@@ -148,12 +164,31 @@ class Graph(nn.Module):
     b_sets: int
     a: nn.ParameterList
     b: nn.ParameterList
+    stem_bias: nn.Parameter
+    shift: nn.Parameter
+    offset: nn.Parameter
+    head_bias: nn.Parameter
     linear: nn.Parameter
     mixture: nn.Parameter
 
     def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
         """Weights of one evaluation; gains are folded in the dtype asked for."""
         raise NotImplementedError
+
+    def bias_peaks(self, scale: int, slot: int) -> BiasPeaks:
+        """Largest biases that come with the weights of one evaluation."""
+        slots = self.config.slots
+        alike = slice(slot, slot + 1) if scale == 0 else slice(slots + slot, None, slots)
+
+        def peak(bias: torch.Tensor, rows: slice) -> torch.Tensor:
+            return bias.detach()[rows].to(torch.float64).abs().amax(0)
+
+        return BiasPeaks(
+            peak(self.stem_bias, alike),
+            peak(self.shift, alike),
+            peak(self.offset, alike if self.b_sets > 1 else slice(None)),
+            peak(self.head_bias, alike),
+        )
 
     def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
         """Head outputs (N, 24, h, w) of one evaluation for int32 inputs `raw` (N, 15, h, w).

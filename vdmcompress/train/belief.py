@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from vdmcompress.path import BANDS, BandPath, NoisePath
 from vdmcompress.train.config import BeliefConfig, RunConfig, load_config
 from vdmcompress.train.data import Batch
 from vdmcompress.train.objective import (
-    StepInput,
     band_input,
+    each_sample,
     latent_bits,
     level0_bits,
+    sample_noise,
     step_input,
 )
 from vdmcompress.train.optimiser import make_optimisers
@@ -98,14 +100,14 @@ class BeliefDenoiser(nn.Module):
         )
 
     def part(self, raw: torch.Tensor, scale: int, band: int, sigma: float | None) -> torch.Tensor:
-        """Head outputs (N, 12, h, w) for int32 inputs (N, 12, h, w): at a top the second part of the head."""
+        """Head outputs (N, 12, h, w) for raw int32 inputs: at a top the second part of the head."""
         outputs = evaluate(raw, self.weights(scale, band, sigma))
         return outputs[:, PART:] if sigma is None else outputs[:, :PART]
 
     def belief(
         self, raw: torch.Tensor, z: torch.Tensor, scale: int, band: int, sigma: float | None
     ) -> Belief:
-        """N(mu, S) of d in grey levels; raw int32 (N, 12, h, w), z (N, 3, h, w)."""
+        """N(mu, S) of d in grey levels; raw int32 inputs, z (N, 3, h, w)."""
         return believed(self.part(raw, scale, band, sigma), z, sigma)
 
     def mixture(self, scale: int, band: int, top: bool) -> torch.Tensor:
@@ -179,6 +181,7 @@ def belief_loss(
     weights: list[float],
     generator: torch.Generator,
     backward: bool,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Terms:
     """Negative log-likelihood of d at each sample's noise level; band -> (bits a value, those at tops).
 
@@ -187,25 +190,28 @@ def belief_loss(
     """
     device = model.hidden.device
     everything = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
-    found: dict[int, list[tuple[float, bool]]] = {}
-    for i, (band, sigma, weight) in enumerate(zip(bands, sigmas, weights, strict=True)):
+
+    def term(i: int) -> tuple[torch.Tensor, float]:
+        band, sigma = bands[i], sigmas[i]
         ll, hl, lh, hh = (x[i : i + 1] for x in everything)
-        clean = (hl, lh, hh)[band]
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        z = None if sigma is None else noisy(clean, sigma, noise)
+        clean, z = (hl, lh, hh)[band], None
+        if sigma is not None:
+            own = sample_noise(generator, i, device)
+            z = noisy(clean, sigma, torch.randn(clean.shape, generator=own, device=device))
         inputs = band_input((ll, hl, lh, hh), band, z, batch.components)
         b = model.belief(inputs.raw, inputs.z_k, batch.scale, band, sigma)
         fixed = Belief(b.mean.detach(), b.log2_scale.detach(), b.coupling.detach())
         logits = model.mixture(batch.scale, band, sigma is None)
         shaped = level0_bits(fixed, inputs.d, logits, batch.components).mean()
         loss = plain_bits(b, inputs.d, batch.components).mean() + shaped
-        if backward:
-            (loss * (weight / len(bands))).backward()  # type: ignore[no-untyped-call]
-        found.setdefault(band, []).append((float(shaped.detach()), sigma is None))
+        return loss * (weights[i] / len(bands)), float(shaped.detach())
+
+    found = each_sample(term, len(bands), list(model.parameters()), backward, pool)
     terms: Terms = {}
-    for band, values in found.items():
-        tops = [bits for bits, top in values if top]
-        mean = sum(bits for bits, _ in values) / len(values)
+    for band in sorted(set(bands)):
+        chosen = [i for i, b in enumerate(bands) if b == band]
+        tops = [found[i] for i in chosen if sigmas[i] is None]
+        mean = sum(found[i] for i in chosen) / len(chosen)
         terms[band] = (mean, sum(tops) / len(tops) if tops else None)
     return terms
 
@@ -218,7 +224,8 @@ def path_bits(
     ll, hl, lh, hh = (torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh))
     step, c = path.steps[slot], batch.components
     band = path.band(batch.scale, step.band)
-    inputs: StepInput = step_input((ll, hl, lh, hh), step, band, c, generator)
+    noise = sample_noise(generator, 0, device)  # the very noise of `batch_loss`
+    inputs = step_input((ll, hl, lh, hh), step, band, c, noise)
     sigma = None if step.top else math.sqrt(band.variance(step.k))
     b = model.belief(inputs.raw, inputs.z_k, batch.scale, step.band, sigma)
     logits = model.mixture(batch.scale, step.band, step.top)
@@ -261,7 +268,8 @@ class BeliefTrainer(BaseTrainer[BeliefDenoiser]):
 
     def loss(self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the likelihood of d; a slot is a band."""
-        return belief_loss(self.model, batch, slots, self.sigmas(slots), weights, generator, backward=True)
+        sigmas = self.sigmas(slots)
+        return belief_loss(self.model, batch, slots, sigmas, weights, generator, True, self.pool)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the configuration's path."""

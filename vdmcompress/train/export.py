@@ -14,7 +14,7 @@ from vdmcompress.conditionals import fusion_table
 from vdmcompress.diffusion import FACTORS16, mixture_weights
 from vdmcompress.exact import LINEAR_BITS, answer, probe_input
 from vdmcompress.model_file import FORMAT, Model, parse_model
-from vdmcompress.network import Denoiser, Graph
+from vdmcompress.network import ACTIVATION_BITS, INPUT_BITS, Denoiser, Graph
 from vdmcompress.train.quantise import quantise
 
 Array = NDArray[np.float64]
@@ -42,8 +42,10 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
         array: Array = tensor.cpu().numpy()
         return array
 
-    def blocks(weights: tuple[torch.Tensor, ...]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        pairs = [quantise(f64(w)) for w in weights]
+    def blocks(
+        weights: tuple[torch.Tensor, ...], peaks: torch.Tensor
+    ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        pairs = [quantise(f64(w), f64(p), ACTIVATION_BITS) for w, p in zip(weights, peaks, strict=True)]
         return np.stack([w for w, _ in pairs]), np.stack([e for _, e in pairs])
 
     def bias(values: torch.Tensor, exponents: NDArray[np.int8], step_bits: int) -> NDArray[np.int32]:
@@ -55,15 +57,16 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
         w = model.weights(scale, slot, torch.float64)
         own = cfg.weight_set(scale, slot)
         if own == len(coded["stem"]):  # the first row of a weight set
-            coded["stem"].append(quantise(f64(w.stem)))
-            coded["a"].append(blocks(w.a))
-            coded["head"].append(quantise(f64(w.head)))
+            peaks = model.bias_peaks(scale, slot)
+            coded["stem"].append(quantise(f64(w.stem), f64(peaks.stem), INPUT_BITS))
+            coded["a"].append(blocks(w.a, peaks.a))
+            coded["head"].append(quantise(f64(w.head), f64(peaks.head), ACTIVATION_BITS))
             if own < model.b_sets:
-                coded["b"].append(blocks(w.b))
-        biases["stem"].append(bias(w.stem_bias, coded["stem"][own][1], 4))
-        biases["a"].append(bias(w.a_bias, coded["a"][own][1], 5))
-        biases["b"].append(bias(w.b_bias, coded["b"][min(own, model.b_sets - 1)][1], 5))
-        biases["head"].append(bias(w.head_bias, coded["head"][own][1], 5))
+                coded["b"].append(blocks(w.b, peaks.b))
+        biases["stem"].append(bias(w.stem_bias, coded["stem"][own][1], INPUT_BITS))
+        biases["a"].append(bias(w.a_bias, coded["a"][own][1], ACTIVATION_BITS))
+        biases["b"].append(bias(w.b_bias, coded["b"][min(own, model.b_sets - 1)][1], ACTIVATION_BITS))
+        biases["head"].append(bias(w.head_bias, coded["head"][own][1], ACTIVATION_BITS))
         linear.append(np.rint(f64(w.linear) * 2**LINEAR_BITS).astype(np.int32))
         step = cfg.path.steps[slot]
         path = cfg.path.band(scale, step.band)

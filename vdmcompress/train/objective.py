@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -12,6 +14,8 @@ from vdmcompress.exact import PART
 from vdmcompress.network import Belief, Graph, NetworkConfig, direct_belief, fused_belief, raw_features
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.data import Batch
+
+T = TypeVar("T")
 
 
 def draw_chain(d: torch.Tensor, path: BandPath, k: int, generator: torch.Generator) -> torch.Tensor:
@@ -25,7 +29,7 @@ def draw_chain(d: torch.Tensor, path: BandPath, k: int, generator: torch.Generat
 
 @dataclass(frozen=True)
 class StepInput:
-    """Inputs and targets of one evaluation: raw (N, 12, h, w), d and z_k (N, 3, h, w); int32."""
+    """Inputs and targets of one evaluation: raw (N, 15, h, w), d and z_k (N, 3, h, w); int32."""
 
     raw: torch.Tensor
     d: torch.Tensor
@@ -106,13 +110,37 @@ def latent_bits(b: Belief, inputs: StepInput, path: BandPath, k: int, components
     return gaussian_kl(centre - b.mean[:, :c], variance, b.log2_scale[:, :c], b.coupling)
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One sample: bits a value, direct bits a value (tops with latents), gradients of all parameters."""
+def sample_noise(generator: torch.Generator, index: int, device: torch.device) -> torch.Generator:
+    """Noise of one sample, which the generator's seed and the sample's number decide."""
+    seed = generator.initial_seed() % (1 << 48)
+    return torch.Generator(device).manual_seed(seed * 256 + index)
 
-    bits: float
-    direct: float | None
-    gradients: tuple[torch.Tensor | None, ...]
+
+def each_sample(
+    term: Callable[[int], tuple[torch.Tensor, T]],
+    count: int,
+    parameters: list[torch.nn.Parameter],
+    backward: bool,
+    pool: ThreadPoolExecutor | None,
+) -> list[T]:
+    """Results of `term` (its loss, its result) for samples 0..count-1, one a task of the pool.
+
+    With `backward` the gradients of the losses are added to the parameters' in the order of the samples,
+    whatever the number of threads: one sample a task keeps activations in the caches and two cores busy.
+    """
+    grad = torch.is_grad_enabled()
+
+    def run(i: int) -> tuple[T, tuple[torch.Tensor | None, ...]]:
+        with torch.set_grad_enabled(grad):
+            loss, result = term(i)
+            return result, torch.autograd.grad(loss, parameters, allow_unused=True) if backward else ()
+
+    found = list((pool.map if pool is not None else map)(run, range(count)))
+    for _, gradients in found:
+        for parameter, gradient in zip(parameters, gradients, strict=False):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return [result for result, _ in found]
 
 
 def batch_loss(
@@ -128,44 +156,31 @@ def batch_loss(
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
     slots: evaluation numbers, one a sample; weights: importance weights of the samples; generator: its seed
-    gives each sample a noise of its own.  With `backward` the gradients are added to the parameters' in the
-    order of the samples, whatever the number of threads of `pool`: one sample a task keeps activations in the
-    caches and two cores busy.
+    gives each sample a noise of its own.  With `backward` the gradients are added to the parameters'
+    (`each_sample`).
     """
     config: NetworkConfig = model.config
     device = next(model.parameters()).device
-    parameters = list(model.parameters())
     bands = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
-    seed = generator.initial_seed() % (1 << 48)
-    grad = torch.is_grad_enabled()
 
-    def term(i: int) -> _Sample:
+    def term(i: int) -> tuple[torch.Tensor, tuple[float, float | None]]:
         step = config.path.steps[slots[i]]
         path = config.path.band(batch.scale, step.band)
         ll, hl, lh, hh = (x[i : i + 1] for x in bands)
-        noise = torch.Generator(device).manual_seed(seed * 256 + i)
-        with torch.set_grad_enabled(grad):
-            inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
-            outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
-            mixture = model.mixture[config.row(batch.scale, slots[i])]
-            bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
-            loss = bits.mean() if direct is None else bits.mean() + direct_weight * direct.mean()
-            gradients: tuple[torch.Tensor | None, ...] = ()
-            if backward:
-                share = weights[i] / len(slots)
-                gradients = torch.autograd.grad(loss * share, parameters, allow_unused=True)
+        noise = sample_noise(generator, i, device)
+        inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
+        outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
+        mixture = model.mixture[config.row(batch.scale, slots[i])]
+        bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
+        loss = bits.mean() if direct is None else bits.mean() + direct_weight * direct.mean()
         found = None if direct is None else float(direct.detach().mean())
-        return _Sample(float(bits.detach().mean()), found, gradients)
+        return loss * (weights[i] / len(slots)), (float(bits.detach().mean()), found)
 
-    samples = list((pool.map if pool is not None else map)(term, range(len(slots))))
-    for sample in samples:
-        for parameter, gradient in zip(parameters, sample.gradients, strict=False):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    samples = each_sample(term, len(slots), list(model.parameters()), backward, pool)
     terms: dict[int, tuple[float, float | None]] = {}
     for slot in sorted(set(slots)):
         chosen = [sample for s, sample in zip(slots, samples, strict=True) if s == slot]
-        direct = [sample.direct for sample in chosen if sample.direct is not None]
-        mean = sum(sample.bits for sample in chosen) / len(chosen)
+        direct = [value for _, value in chosen if value is not None]
+        mean = sum(bits for bits, _ in chosen) / len(chosen)
         terms[slot] = (mean, sum(direct) / len(direct) if direct else None)
     return terms

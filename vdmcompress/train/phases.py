@@ -11,6 +11,7 @@ from vdmcompress.train.belief import train_belief
 from vdmcompress.train.config import load_config
 from vdmcompress.train.experts import train_experts
 from vdmcompress.train.export import export
+from vdmcompress.train.parent import PARENT_SUFFIX, save_parent
 from vdmcompress.train.rounding import train_rounding
 from vdmcompress.train.run import Job, Report
 from vdmcompress.train.start import load_graph
@@ -48,7 +49,8 @@ def main(
 
 
 def export_checkpoint(config_path: Path, out: Path, start: Path | None = None) -> Model:
-    """Write the integer model file of a checkpoint (default `last.pt` of `out`) to `out`."""
+    """Write a checkpoint's integer model file and its float parent to `out`; default `last.pt` of `out`."""
     config = load_config(config_path)
     model = load_graph(start or out / "last.pt", config.network)
+    save_parent(model, out / f"{config.name}{PARENT_SUFFIX}")
     return export(model, config.name, out / f"{config.name}{SUFFIX}")

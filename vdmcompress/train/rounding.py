@@ -17,8 +17,11 @@ import torch.nn.functional as F
 from vdmcompress.exact import LINEAR_BITS, PART
 from vdmcompress.model_file import SUFFIX
 from vdmcompress.network import (
+    ACTIVATION_BITS,
     ACTIVATION_STEPS,
+    INPUT_BITS,
     INPUT_STEPS,
+    BiasPeaks,
     Graph,
     Weights,
     clip,
@@ -36,7 +39,6 @@ from vdmcompress.train.validate import ValidationSet, bits_table
 
 STREAM_STEPS = 256
 STREAM_RANGE = (-32768 / STREAM_STEPS, 32767 / STREAM_STEPS)
-INPUT_BITS, ACTIVATION_BITS = INPUT_STEPS.bit_length() - 1, ACTIVATION_STEPS.bit_length() - 1
 OUTPUT_STEPS = torch.tensor([0] * 3 + [16] * 3 + [64] * 3 + [2048] * 3).repeat(2)
 """Steps of a unit of each head channel: scale to an index, coupling to 1/64, correction to 1/256 index.  The
 mean and the corrected scale are rounded after Bayes' rule, to 1/64 bin and to an index; 0: left as it is."""
@@ -47,25 +49,28 @@ def activation(x: torch.Tensor) -> torch.Tensor:
     return round_to(clip(x), ACTIVATION_STEPS)
 
 
-def rounded_head(u: torch.Tensor, weights: Weights) -> torch.Tensor:
+def rounded_head(u: torch.Tensor, weights: Weights, peaks: BiasPeaks) -> torch.Tensor:
     """Head outputs (N, 24, h, w) float32 of the integer graph without its linear predictor.
 
-    u: inputs (N, 24, h, w), float32 of integers 0..255; weights in float64.
+    u: inputs (N, 30, h, w), float32 of integers 0..255; weights in float64.
     """
 
-    def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor, bits: int) -> torch.Tensor:
-        coded, coded_bias = rounded_layer(w, bias, bits)
+    def conv(
+        x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor, peak: torch.Tensor, bits: int = ACTIVATION_BITS
+    ) -> torch.Tensor:
+        coded, coded_bias = rounded_layer(w, bias, peak, bits)
         return F.conv2d(x, coded, coded_bias, padding=w.shape[-1] // 2)
 
     def stream(x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         return F.hardtanh(x + round_to(change, STREAM_STEPS), *STREAM_RANGE)
 
     u = (u / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
-    x = stream(torch.zeros((), device=u.device), conv(u, weights.stem, weights.stem_bias, INPUT_BITS))
-    for a, a_bias, b, b_bias in zip(weights.a, weights.a_bias, weights.b, weights.b_bias, strict=True):
-        t = activation(conv(activation(x), a, a_bias, ACTIVATION_BITS))
-        x = stream(x, conv(t, b, b_bias, ACTIVATION_BITS))
-    return conv(activation(x), weights.head[..., None, None], weights.head_bias, ACTIVATION_BITS)
+    stem = conv(u, weights.stem, weights.stem_bias, peaks.stem, INPUT_BITS)
+    x = stream(torch.zeros((), device=u.device), stem)
+    for i, (a, b) in enumerate(zip(weights.a, weights.b, strict=True)):
+        t = activation(conv(activation(x), a, weights.a_bias[i], peaks.a[i]))
+        x = stream(x, conv(t, b, weights.b_bias[i], peaks.b[i]))
+    return conv(activation(x), weights.head[..., None, None], weights.head_bias, peaks.head)
 
 
 class Rounded(Graph):
@@ -84,7 +89,8 @@ class Rounded(Graph):
     def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
         """Head outputs on the grids of the coder's parameters; see `Graph.evaluate`."""
         weights = self.inner.weights(scale, slot, torch.float64)
-        y = rounded_head(split_signs(raw).to(torch.float32), weights)
+        peaks = self.inner.bias_peaks(scale, slot)
+        y = rounded_head(split_signs(raw).to(torch.float32), weights, peaks)
         steps = OUTPUT_STEPS.to(y.device).view(1, 2 * PART, 1, 1)
         y = straight(y, torch.where(steps > 0, torch.floor(y * steps + 0.5) / steps.clamp(min=1), y))
         linear = round_to(weights.linear, 1 << LINEAR_BITS).to(torch.float32)
@@ -97,7 +103,7 @@ class RoundingTrainer(Trainer):
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the rounded graph's terms of the VLB."""
         direct = self.config.train.direct_weight
-        return batch_loss(Rounded(self.model), batch, slots, weights, direct, generator, backward=True)
+        return batch_loss(Rounded(self.model), batch, slots, weights, direct, generator, True, self.pool)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the averaged weights, rounded and as they are, with the same noise."""

@@ -50,7 +50,12 @@ Measure = Callable[[Batch, int, torch.Generator], tuple[float, float | None]]
 def measured_table(
     measure: Measure, slots: int, images: ValidationSet, scales: int, device: torch.device
 ) -> dict[str, Any]:
-    """VLB in bpd over all scales asked for, and bits a value by scale and slot (direct predictions: d)."""
+    """VLB in bpd over all scales asked for, and bits a value by scale and slot (direct predictions: d).
+
+    Raises ValueError for a set without images, of which no mean can be told.
+    """
+    if not images.crops:
+        raise ValueError("no images to validate on; hold some back, at least as large as [train] valid_crop")
     sums: dict[str, float] = {}
     generator = torch.Generator(device).manual_seed(5)
     for index in range(len(images.crops)):
