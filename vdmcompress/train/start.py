@@ -14,7 +14,7 @@ from vdmcompress.path import BandPath, Step
 from vdmcompress.train.belief import BeliefDenoiser, believed, conditional
 from vdmcompress.train.config import RunConfig
 from vdmcompress.train.objective import step_input
-from vdmcompress.train.trainer import load_state
+from vdmcompress.train.trainer import load_averaged, load_state
 from vdmcompress.train.validate import ValidationSet
 
 CROPS = 4
@@ -33,11 +33,7 @@ def load_graph(checkpoint: Path, config: NetworkConfig) -> Graph:
     if form not in (Denoiser.form, Experts.form):
         raise UsageError(f"{checkpoint} is in {form} form; give a checkpoint of the direct form")
     model: Graph = Experts(config) if form == Experts.form else Denoiser(config)
-    try:
-        model.load_state_dict(state["ema"])
-    except RuntimeError as error:
-        raise UsageError(f"{checkpoint} has another graph than the configuration: {error}") from error
-    return model
+    return load_averaged(model, state, checkpoint)
 
 
 def start_direct(checkpoint: Path, config: RunConfig, images: ValidationSet) -> Graph:

@@ -30,7 +30,7 @@ from vdmcompress.train.config import BeliefConfig, load_config
 from vdmcompress.train.data import load_images, split
 from vdmcompress.train.objective import band_input, level0_bits
 from vdmcompress.train.run import Job
-from vdmcompress.train.trainer import load_state
+from vdmcompress.train.trainer import load_averaged, load_state
 from vdmcompress.train.validate import ValidationSet
 
 Costs = NDArray[np.float64]
@@ -188,11 +188,7 @@ def load_belief(checkpoint: Path, model: BeliefDenoiser) -> BeliefDenoiser:
     state = load_state(checkpoint, model.hidden.device)
     if state.get("form") != model.form:
         raise UsageError(f"{checkpoint} is not in belief form; train one with --phase belief")
-    try:
-        model.load_state_dict(state["ema"])
-    except RuntimeError as error:
-        raise UsageError(f"{checkpoint} has another graph than the configuration: {error}") from error
-    return model
+    return load_averaged(model, state, checkpoint)
 
 
 def grid_images(job: Job, held_back: int, crop: int) -> ValidationSet:

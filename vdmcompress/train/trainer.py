@@ -76,6 +76,15 @@ def sample_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
 
 
+def load_averaged(model: M, state: dict[str, Any], checkpoint: Path) -> M:
+    """A checkpoint's averaged weights into a model; UsageError where they are another graph's."""
+    try:
+        model.load_state_dict(state["ema"])
+    except RuntimeError as error:
+        raise UsageError(f"{checkpoint} has another graph than the configuration: {error}") from error
+    return model
+
+
 class BaseTrainer(Generic[M]):
     """State of a run: model, averaged weights, optimisers, sampler, step number.
 
