@@ -24,6 +24,7 @@ SUFFIX = ".vdm"
 @options.model
 @options.device
 @options.threads
+@options.latents
 @options.force
 @click.option("--no-verify", is_flag=True, help="Skip the check that decodes each file before it is written.")
 @options.reporting
@@ -34,6 +35,7 @@ def encode(
     model: str | None,
     device: str,
     threads: int,
+    latents: str,
     force: bool,
     no_verify: bool,
     as_json: bool,
@@ -53,13 +55,20 @@ def encode(
     for target in targets:
         with report.file(target.source):
             check_target(target, force)
-            record = _encode_one(target, model, device, threads, force, not no_verify, report)
+            record = _encode_one(target, model, device, threads, latents, force, not no_verify, report)
             report.line(_line(record), record)
     report.finish("encoded")
 
 
 def _encode_one(
-    target: Target, model: str | None, device: str, threads: int, force: bool, verify: bool, report: Report
+    target: Target,
+    model: str | None,
+    device: str,
+    threads: int,
+    latents: str,
+    force: bool,
+    verify: bool,
+    report: Report,
 ) -> dict[str, Any]:
     from vdmcompress import api
     from vdmcompress.image_io import describe_metadata, read_image
@@ -76,6 +85,7 @@ def _encode_one(
             model=model,
             threads=options.thread_count(threads),
             device=device,
+            latents=latents,
             verify=verify,
             progress=progress,
         )

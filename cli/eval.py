@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 @options.model
 @options.device
 @options.threads
+@options.latents
 @options.reporting
 def evaluate(
     inputs: Sequence[Path],
     model: str | None,
     device: str,
     threads: int,
+    latents: str,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -51,7 +53,7 @@ def evaluate(
 
             pixels = read_image(path)
             loaded = loaded or load_model(model)
-            record = {"file": str(path), **_evaluate_one(path, pixels, loaded, device, threads, quiet)}
+            record = {"file": str(path), **_evaluate_one(path, pixels, loaded, device, threads, latents, quiet)}
             records.append(record)
             report.line(_show(record), record)
     if len(records) > 1 and not quiet:
@@ -61,16 +63,23 @@ def evaluate(
 
 
 def _evaluate_one(
-    path: Path, pixels: NDArray[np.uint8], model: Model, device: str, threads: int, quiet: bool
+    path: Path,
+    pixels: NDArray[np.uint8],
+    model: Model,
+    device: str,
+    threads: int,
+    latents: str,
+    quiet: bool,
 ) -> dict[str, Any]:
     from vdmcompress.cascade import encode_pixels
     from vdmcompress.container import Header, Kind, pack
     from vdmcompress.engine import default_threads
     from vdmcompress.evaluate import evaluate as run
+    from vdmcompress.path import ORDERS
 
     count = threads or default_threads()
     with progress_bar(path.name, quiet=quiet) as progress:
-        encoded = encode_pixels(pixels, model, count, progress, device)
+        encoded = encode_pixels(pixels, model, count, progress, device, ORDERS[latents])
         result = run(pixels, model, count, device, encoded)
     height, width, channels = result["height"], result["width"], result["channels"]
     crc = zlib.crc32(pixels.tobytes())

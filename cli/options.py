@@ -25,6 +25,13 @@ device = click.option(
     show_default=True,
     help="Where the networks run; the file is the same.",
 )
+latents = click.option(
+    "--latents",
+    type=click.Choice(["coarse", "all", "none"]),
+    default="coarse",
+    show_default=True,
+    help="Scales that are coded with chains of latents: coarse is all but the finest.",
+)
 threads = click.option(
     "-T",
     "--threads",

@@ -20,7 +20,7 @@ from .kernels import DONE
 
 INITIAL_HEAD = 1 << 32
 MAX_LANES = 1 << 16
-HEAD_BYTES = 8
+LEAST_HEAD_BYTES = 5
 WORD_BYTES = 4
 THREAD_SHARE = 2048  # pushes or pops below which a second thread costs more than it brings
 
@@ -49,34 +49,29 @@ class Stack:
         """The stack that `to_lanes` wrote, one bytes-like object for each lane.
 
         Raises:
-            StackFormatError: no lanes, a length that is not 8 + 4n bytes, or a head below 2^32.
+            StackFormatError: no lanes, a lane of fewer than 5 bytes, or a head below 2^32 or with a leading zero.
         """
         _check_lanes(len(lanes), StackFormatError)
         parts = [bytes(lane) for lane in lanes]
-        for index, part in enumerate(parts):
-            if len(part) < HEAD_BYTES or len(part) % WORD_BYTES:
-                raise StackFormatError(
-                    f"lane {index} has {len(part)} bytes, a lane has 8 + 4n; "
-                    "the data are damaged, get them again"
-                )
-        sizes = np.array([(len(part) - HEAD_BYTES) // WORD_BYTES for part in parts], dtype=np.int64)
-        words = np.zeros((len(parts), int(sizes.max())), dtype=np.uint32)
+        sizes = np.array([(len(part) - LEAST_HEAD_BYTES) // WORD_BYTES for part in parts], dtype=np.int64)
+        words = np.zeros((len(parts), max(int(sizes.max()), 0)), dtype=np.uint32)
         heads = np.zeros(len(parts), dtype=np.uint64)
         for index, part in enumerate(parts):
-            words[index, : sizes[index]] = np.frombuffer(part, dtype="<u4", count=int(sizes[index]))
-            heads[index] = int.from_bytes(part[-HEAD_BYTES:], "little")
-            if int(heads[index]) < INITIAL_HEAD:
+            start = WORD_BYTES * int(sizes[index])
+            if start < 0 or part[-1] == 0:
                 raise StackFormatError(
-                    f"lane {index} has head {int(heads[index])}, the least is {INITIAL_HEAD}; "
-                    "the data are damaged, get them again"
+                    f"lane {index} has {len(part)} bytes, the last one {part[-1:].hex() or 'missing'}; a lane has "
+                    "5 or more and does not end with zero; the data are damaged, get them again"
                 )
+            words[index, : sizes[index]] = np.frombuffer(part, dtype="<u4", count=int(sizes[index]))
+            heads[index] = int.from_bytes(part[start:], "little")
         return cls(heads, words, sizes)
 
     def to_lanes(self) -> list[bytes]:
-        """One bytes object for each lane: its words bottom to top, then its head, all little-endian."""
+        """One bytes object for each lane: words bottom to top, then the 5 to 8 bytes of its head that are not
+        leading zeros, all little-endian; the length of the whole tells which."""
         return [
-            self.words[lane, : self.sizes[lane]].astype("<u4").tobytes()
-            + int(self.heads[lane]).to_bytes(HEAD_BYTES, "little")
+            self.words[lane, : self.sizes[lane]].astype("<u4").tobytes() + _shortest(int(self.heads[lane]))
             for lane in range(self.lanes)
         ]
 
@@ -146,6 +141,11 @@ def over_lanes(stack: Stack, pushes_or_pops: int, threads: int, work: Callable[[
             "a pop needs more bits than the stack holds; in decoding the data are damaged, "
             "in encoding use a plan with fewer latents"
         )
+
+
+def _shortest(head: int) -> bytes:
+    """A number without leading zeros, little-endian."""
+    return head.to_bytes((head.bit_length() + 7) // 8, "little")
 
 
 def _check_lanes(lanes: int, error: type[BinsError] | type[StackFormatError]) -> None:

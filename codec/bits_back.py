@@ -14,6 +14,7 @@ to it, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -21,6 +22,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from . import adaptive
 from .ans import Stack
 from .gaussian import Bins, pop, push
 
@@ -34,6 +36,10 @@ class Chain(Protocol):
     @property
     def levels(self) -> int:
         """K >= 1, the number of evaluations of the model; there are K - 1 latents."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the statistics of p adapt within a strip (`adaptive.py`); positions are in raster order."""
 
     @property
     def strips(self) -> Sequence[slice]:
@@ -105,8 +111,8 @@ def encode(stack: Stack, z_0: Array, chain: Chain, ledger: Ledger | None = None,
                 step.pop_q(k, z_k, z_below, following)
             step.push_p(k, z_below, z_k, strip)
         z_below = z_k
-    for strip in chain.strips:
-        step.push_p(chain.levels, z_below, None, strip)
+    for strip, bins in step.tops(chain.strips):
+        step.push(chain.levels, z_below, bins, strip)
 
 
 def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Array:
@@ -118,8 +124,8 @@ def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: in
     """
     step = _Step(stack, chain, ledger or Ledger(), threads)
     z_below = chain.blank()
-    for strip in reversed(chain.strips):
-        step.pop_p(chain.levels, z_below, None, strip)
+    for strip, bins in step.tops(chain.strips[::-1]):
+        step.pop(chain.levels, z_below, bins, strip)
     for k in reversed(range(1, chain.levels)):
         z_k, z_below = z_below, chain.blank()
         for strip, following in reversed(_with_following(chain.strips)):
@@ -150,15 +156,42 @@ class _Step:
         with self.ledger.entry(self.stack, k, "q"):
             push(self.stack, self.chain.gather(z_k, rows), bins, self.threads)
 
-    def push_p(self, k: int, z_below: Array, z_k: Array | None, rows: slice) -> None:
-        bins = self.chain.likelihood(k, z_k, rows)
-        with self.ledger.entry(self.stack, k, "p"):
-            push(self.stack, self.chain.gather(z_below, rows), bins, self.threads)
+    def push_p(self, k: int, z_below: Array, z_k: Array, rows: slice) -> None:
+        self.push(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
 
-    def pop_p(self, k: int, z_below: Array, z_k: Array | None, rows: slice) -> None:
-        bins = self.chain.likelihood(k, z_k, rows)
+    def pop_p(self, k: int, z_below: Array, z_k: Array, rows: slice) -> None:
+        self.pop(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
+
+    def tops(self, strips: Sequence[slice]) -> Iterator[tuple[slice, Bins]]:
+        """p(z_(K-1) | ctx) of each strip: it reads no latent, so that the next one is made while one is coded."""
+        with ThreadPoolExecutor(1) as ahead:
+            made = [ahead.submit(self.chain.likelihood, self.chain.levels, None, strip) for strip in strips[:1]]
+            for strip, following in _with_following(strips):
+                bins = made.pop().result()
+                if following is not None:
+                    made.append(ahead.submit(self.chain.likelihood, self.chain.levels, None, following))
+                yield strip, bins
+
+    def push(self, k: int, z_below: Array, bins: Bins, rows: slice) -> None:
+        x = self.chain.gather(z_below, rows)
         with self.ledger.entry(self.stack, k, "p"):
-            self.chain.scatter(z_below, rows, pop(self.stack, bins, self.threads))
+            if self.chain.adapts:
+                adaptive.push(self.stack, x, bins, columns(bins, rows), self.threads)
+            else:
+                push(self.stack, x, bins, self.threads)
+
+    def pop(self, k: int, z_below: Array, bins: Bins, rows: slice) -> None:
+        with self.ledger.entry(self.stack, k, "p"):
+            if self.chain.adapts:
+                x = adaptive.pop(self.stack, bins, columns(bins, rows))
+            else:
+                x = pop(self.stack, bins, self.threads)
+        self.chain.scatter(z_below, rows, x)
+
+
+def columns(bins: Bins, rows: slice) -> int:
+    """Positions in each of these rows."""
+    return bins.shape[0] // (rows.stop - rows.start)
 
 
 def _with_following(strips: Sequence[slice]) -> list[tuple[slice, slice | None]]:

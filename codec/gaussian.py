@@ -162,7 +162,7 @@ def push(stack: Stack, x: Array, bins: Bins, threads: int = 1) -> None:
         ValueOutOfRange: a value is outside its range; the stack is as it was.
     """
     arguments = _arguments(bins)
-    _check_values(x, bins)
+    check_values(x, bins)
     n, components = bins.shape
     stack.reserve(-(-n // stack.lanes) * components)
     over_lanes(
@@ -197,7 +197,7 @@ def intervals(x: Array, bins: Bins) -> tuple[npt.NDArray[np.int64], npt.NDArray[
         BinsError, ValueOutOfRange: as `push`.
     """
     arguments = _arguments(bins)
-    _check_values(x, bins)
+    check_values(x, bins)
     start, freq = np.empty(bins.shape, dtype=np.int64), np.empty(bins.shape, dtype=np.int64)
     kernels.gaussian_intervals(start, freq, x, *arguments)
     return start, freq
@@ -229,7 +229,7 @@ def _gaussian_tables(mean: Array) -> npt.NDArray[np.int32]:
     return np.tile(gaussian_table(), (mean.shape[1], 1))
 
 
-def _check_values(x: Array, bins: Bins) -> None:
+def check_values(x: Array, bins: Bins) -> None:
     _check_array("x", x, np.int32, bins.shape)
     index = int(kernels.first_outside(x, bins.mean, bins.low, bins.count, bins.window))
     if index >= 0:

@@ -127,6 +127,46 @@ def _count_below(tables: Any, c: Any, x: Any, mean: Any, inverse: Any, low: Any,
 
 
 @_inlined
+def _find(slot: Any, tables: Any, c: Any, m: Any, inverse: Any, sigma: Any, lowest: Any, width: Any) -> Any:
+    """The bin whose counts hold the slot, with C of it and of the next: (value, C(value), C(value + 1)).
+
+    The guess table says near which bin the slot lies; a doubling step and then bisection find the bin
+    exactly, for any C that does not fall and whatever the guess was.
+    """
+    cell = np.uint64(GUESS_AT) + np.uint64(slot >> np.int64(_CELL_BITS))
+    left = np.int64(tables[c, cell])
+    right = np.int64(tables[c, cell + np.uint64(1)])
+    step = left + (((right - left) * (slot & np.int64(_CELL_MASK))) >> np.int64(_CELL_BITS))
+    away = (step * sigma) >> np.int64(_GUESS_SHIFT)
+    value = (m + np.int64(_HALF_BIN) + away) >> np.int64(MEAN_FRACTION_BITS)
+    value = min(max(value, lowest), lowest + width - 1)
+
+    below = _count_below(tables, c, value, m, inverse, lowest, width)
+    above = _count_below(tables, c, value + 1, m, inverse, lowest, width)
+    if slot < below or slot >= above:
+        end = value + 1  # C(value) <= slot < C(end) when the two loops have ended
+        stride = np.int64(1)
+        while slot < below:
+            end, above = value, below
+            value = max(value - stride, lowest)
+            below = _count_below(tables, c, value, m, inverse, lowest, width)
+            stride += stride
+        while slot >= above:
+            value, below = end, above
+            end = min(end + stride, lowest + width)
+            above = _count_below(tables, c, end, m, inverse, lowest, width)
+            stride += stride
+        while end - value > 1:
+            middle = (value + end) >> np.int64(1)
+            at_middle = _count_below(tables, c, middle, m, inverse, lowest, width)
+            if slot < at_middle:
+                end, above = middle, at_middle
+            else:
+                value, below = middle, at_middle
+    return value, below, above
+
+
+@_inlined
 def _coupled(mean: Any, factor_y: Any, r_y: Any, factor_co: Any, r_co: Any) -> Any:
     """A mean, moved with the residuals of the components before it, saturated."""
     m = mean + ((np.int64(factor_y) * r_y + np.int64(factor_co) * r_co) >> np.int64(MEAN_FRACTION_BITS))
@@ -229,11 +269,7 @@ def pop_gaussian(
     mean: Any, scale: Any, coupling: Any, low: Any, count: Any, window: Any, tables: Any, inverses: Any,
         widths: Any,
 ) -> Any:  # fmt: skip
-    """Pops x (n, C) off the lanes first..last-1, first position and first component first.
-
-    The guess table says near which bin the slot lies; a doubling step and then bisection find the bin
-    exactly, for any C that does not fall and whatever the guess was.
-    """
+    """Pops x (n, C) off the lanes first..last-1, first position and first component first."""
     n, components = x.shape
     lanes = len(heads)
     for row in range((n + lanes - 1) // lanes):
@@ -253,38 +289,7 @@ def pop_gaussian(
                 index = np.uint64(scale[i, c])
                 inverse = inverses[index]
                 slot = np.int64(heads[lane] & _SLOT_MASK)
-
-                cell = np.uint64(GUESS_AT) + np.uint64(slot >> np.int64(_CELL_BITS))
-                left = np.int64(tables[c, cell])
-                right = np.int64(tables[c, cell + np.uint64(1)])
-                step = left + (((right - left) * (slot & np.int64(_CELL_MASK))) >> np.int64(_CELL_BITS))
-                away = (step * widths[index]) >> np.int64(_GUESS_SHIFT)
-                value = (m + np.int64(_HALF_BIN) + away) >> np.int64(MEAN_FRACTION_BITS)
-                value = min(max(value, lowest), lowest + width - 1)
-
-                below = _count_below(tables, c, value, m, inverse, lowest, width)
-                above = _count_below(tables, c, value + 1, m, inverse, lowest, width)
-                if slot < below or slot >= above:
-                    end = value + 1  # C(value) <= slot < C(end) when the two loops have ended
-                    stride = np.int64(1)
-                    while slot < below:
-                        end, above = value, below
-                        value = max(value - stride, lowest)
-                        below = _count_below(tables, c, value, m, inverse, lowest, width)
-                        stride += stride
-                    while slot >= above:
-                        value, below = end, above
-                        end = min(end + stride, lowest + width)
-                        above = _count_below(tables, c, end, m, inverse, lowest, width)
-                        stride += stride
-                    while end - value > 1:
-                        middle = (value + end) >> np.int64(1)
-                        at_middle = _count_below(tables, c, middle, m, inverse, lowest, width)
-                        if slot < at_middle:
-                            end, above = middle, at_middle
-                        else:
-                            value, below = middle, at_middle
-
+                value, below, above = _find(slot, tables, c, m, inverse, widths[index], lowest, width)
                 head = _popped(heads[lane], below, above - below)
                 if head < _LOWEST_HEAD:
                     sizes[lane] -= np.int64(1)

@@ -22,6 +22,7 @@ from vdmcompress.errors import (
     damaged,
 )
 from vdmcompress.image_io import image_pixels
+from vdmcompress.path import ORDERS
 from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def encode(
     model: str | None = None,
     threads: int | None = None,
     device: str = "auto",
+    latents: str = "coarse",
     verify: bool = True,
     progress: Progress | None = None,
 ) -> bytes:
@@ -51,16 +53,19 @@ def encode(
 
     image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  model: a name, a hash or a path
     (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
-    the bytes.  verify: decode the bytes and compare.  progress: called with (done, total, what).
+    the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the
+    default, all but the finest), all or none.  verify: decode the bytes and compare.  progress: called with (done, total, what).
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
     _check_device(device)
+    if latents not in ORDERS:
+        raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     pixels = _as_pixels(image)
     threads = _thread_count(threads)
     chosen = _load_model(model)
-    data = _encode_diffusion(pixels, chosen, threads, device, progress)
+    data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress)
     if may_beat(pixels, len(data)):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
@@ -145,11 +150,16 @@ def _header(kind: Kind, pixels: Pixels, model: bytes = b"", plan: int = 0, lanes
 
 
 def _encode_diffusion(
-    pixels: Pixels, model: Model, threads: int, device: str, progress: Progress | None
+    pixels: Pixels,
+    model: Model,
+    threads: int,
+    device: str,
+    order: tuple[int, ...],
+    progress: Progress | None,
 ) -> bytes:
     from vdmcompress.cascade import encode_pixels
 
-    encoded = encode_pixels(pixels, model, threads, progress, device=device)
+    encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order)
     header = _header(Kind.DIFFUSION, pixels, model.hash8, encoded.plan, len(encoded.lanes))
     return pack(header, encoded.lanes)
 

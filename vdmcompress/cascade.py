@@ -5,7 +5,7 @@
 
 The first band that is encoded (HH of scale 0) has no latents: the bits that it pushes are those that the
 latents after it borrow.  Nothing is ever borrowed from outside the image; where it lends too few, the encoder
-takes the next plan of `path.PLANS`.
+takes the next plan of its order (`path.ORDERS`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
 from vdmcompress.model_file import Model
-from vdmcompress.path import PLANS, Plan
+from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan
 from vdmcompress.transform import (
     Bands,
     check_range,
@@ -113,6 +113,11 @@ class BandChain:
         return 1 if self.direct else self.path.evaluations
 
     @property
+    def adapts(self) -> bool:
+        """The statistics of p adapt."""
+        return True
+
+    @property
     def strips(self) -> Sequence[slice]:
         """Rows of the strips, top to bottom."""
         return self._strips
@@ -185,7 +190,8 @@ class Cascade:
     def chain(self, scale: int, band: int, ctx: Sequence[Array], size: tuple[int, int]) -> BandChain:
         """The chain of a band; size: (H, W) of the scale that the band splits."""
         latents = self.plan.has_latents(scale, band)
-        return BandChain(self.engine, self.conditionals, scale, band, ctx, size, latents, self.plan.strip)
+        strip = self.plan.strip if latents else DIRECT_STRIP
+        return BandChain(self.engine, self.conditionals, scale, band, ctx, size, latents, strip)
 
     def push_scale(
         self, stack: Stack, scale: int, bands: Bands, size: tuple[int, int], ledger: Ledger
@@ -213,9 +219,14 @@ def top_codec(component: int, shape: tuple[int, ...]) -> Codec:
 
 
 def encode_pixels(
-    pixels: Pixels, model: Model, threads: int, progress: Progress | None = None, device: str = "auto"
+    pixels: Pixels,
+    model: Model,
+    threads: int,
+    progress: Progress | None = None,
+    device: str = "auto",
+    order: Sequence[int] = ORDERS["coarse"],
 ) -> Encoded:
-    """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans in order until the image lends the bits."""
+    """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans of `order` until the image lends the bits."""
     planes = forward_colour(pixels)
     size = planes.shape[1:]
     pyramid = []
@@ -226,9 +237,9 @@ def encode_pixels(
     work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
     with Engine(model, threads, device) as engine:
         conditionals = Conditionals(model, planes.shape[0])
-        for index, plan in enumerate(PLANS):
+        for index in order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
-            cascade = Cascade(engine, conditionals, plan, threads)
+            cascade = Cascade(engine, conditionals, PLANS[index], threads)
             try:
                 for scale, (bands, shape) in enumerate(pyramid):
                     cascade.push_scale(stack, scale, bands, shape, ledger)

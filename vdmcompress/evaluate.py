@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codec import adaptive
+from codec.bits_back import columns
 from vdmcompress.cascade import BandChain, Cascade, Encoded, encode_pixels
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
@@ -24,26 +26,27 @@ from vdmcompress.transform import detail_shape, forward_colour, haar_forward, lo
 Array = NDArray[np.int32]
 
 
-def draw_latent(d: Array, path: BandPath, k: int, rng: np.random.Generator) -> Array:
-    """z_k given d in bins of its grid, int32: N(d, sigma_k**2), which counts the grid's rounding."""
-    delta = path.delta(k)
-    sigma = math.sqrt(path.variance(k) - delta**2 / 12)
-    return np.rint((d + sigma * rng.standard_normal(d.shape)) / delta).astype(np.int32)
+def draw_latent(z_below: Array, path: BandPath, k: int, rng: np.random.Generator) -> Array:
+    """z_k given z_{k-1}, both in bins of their grids, int32: so that z_k given d is N(d, sigma_k**2)."""
+    grey = z_below * path.delta(k - 1) + path.levels[k - 1].own_sigma * rng.standard_normal(z_below.shape)
+    return np.rint(grey / path.delta(k)).astype(np.int32)
 
 
 def band_vlb(chain: BandChain, d: Array, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Bits of each level of a band: the step's closed-form term, and its calibration.
 
+    Statistics adapt along the z_{k-1} that was drawn; given its past, each value's term is in closed form.
     calibration: mean squared normalised residual, 1 expected (level 0: over the mixture's own variance).
     """
     path, components = chain.path, chain.components
-    rows = []
+    rows, z_below = [], d
     for k in range(1, chain.levels + 1):
         top = k == chain.levels
-        z_k = None if top else draw_latent(d, path, k, rng)
+        z_k = None if top else draw_latent(z_below, path, k, rng)
         bits, squares, count = 0.0, 0.0, 0
         for strip in chain.strips:
             bins = chain.likelihood(k, z_k, strip)
+            bins = adaptive.refine(chain.gather(z_below, strip), bins, columns(bins, strip))
             h, w = strip.stop - strip.start, chain.shape[1]
 
             def plane(x: NDArray[Any], h: int = h, w: int = w) -> torch.Tensor:
@@ -74,6 +77,8 @@ def band_vlb(chain: BandChain, d: Array, rng: np.random.Generator) -> list[dict[
             bits += float(value.sum())
             squares += float(squared[:, 0].sum())
             count += squared[:, 0].numel()
+        if z_k is not None:
+            z_below = z_k
         rows.append({"level": k - 1, "vlb_bits": bits, "calibration": squares / count if count else None})
     return rows
 

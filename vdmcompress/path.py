@@ -154,34 +154,37 @@ class NoisePath:
         return [[[[v.grid, v.scale] for v in band.levels] for band in bands] for bands in self.scales]
 
 
+DIRECT_STRIP = 256
+"""Rows of a strip of a band without latents: nothing is borrowed for it, and adapting statistics like it long."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which latents a file uses, and how far the encoder borrows ahead.
 
-    strip: rows of a strip.  scales, bands: at scales below `scales`, these bands have no latents.
+    strip: rows of a strip of a band with latents.  scales: at scales below it no band has any.
     """
 
     strip: int
     scales: int
-    bands: tuple[int, ...]
 
     def has_latents(self, scale: int, band: int) -> bool:
-        """Whether a band (index into `BANDS`) of a scale has latents."""
-        return not (scale < self.scales and band in self.bands)
+        """Whether a band (index into `BANDS`) of a scale has latents, if the noise path gives it any."""
+        return scale >= self.scales and band < 2
 
 
-PLANS = (
-    Plan(128, 0, ()),
-    Plan(32, 0, ()),
-    Plan(32, 1, (1,)),
-    Plan(32, 1, (0, 1)),
-    Plan(32, 2, (0, 1)),
-    Plan(32, 3, (0, 1)),
-    Plan(128, 99, (0, 1)),
-)
-"""Plans of the format; the header stores the index.
+NEVER = 99
+PLANS = (Plan(128, 1), Plan(32, 1), Plan(32, 2), Plan(32, 3), Plan(128, NEVER), Plan(128, 0), Plan(32, 0))
+"""Plans of the format; the header stores the index."""
 
-Plan 0 uses every latent of the path and borrows two strips of 128 rows.  Later plans borrow less, for images
-too small or too smooth to lend so many bits: shorter strips, then no latents from the finest scale on, and
-last none anywhere.
+ORDERS: dict[str, tuple[int, ...]] = {
+    "coarse": (0, 1, 2, 3, 4),
+    "all": (5, 6, 0, 1, 2, 3, 4),
+    "none": (4,),
+}
+"""Plans that an encoder tries in order, by which latents are asked for.
+
+coarse, the default: chains of latents from the second-finest scale on.  At the finest scale, statistics that
+adapt while coding are worth more than latents (docs/experiments.md), for three evaluations instead of seven.
+Later plans borrow less, for images too small or too smooth to lend so many bits.
 """

@@ -152,10 +152,12 @@ def batch_loss(
     generator: torch.Generator,
     backward: bool,
     pool: ThreadPoolExecutor | None = None,
+    chain_weight: float = 1.0,
 ) -> dict[int, tuple[float, float | None]]:
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
-    slots: evaluation numbers, one a sample; weights: importance weights of the samples; generator: its seed
+    slots: evaluation numbers, one a sample; weights: importance weights of the samples; direct_weight and
+    chain_weight: of the tops' direct predictions and of the steps of chains; generator: its seed
     gives each sample a noise of its own.  With `backward` the gradients are added to the parameters'
     (`each_sample`).
     """
@@ -172,7 +174,10 @@ def batch_loss(
         outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
         mixture = model.mixture[config.row(batch.scale, slots[i])]
         bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
-        loss = bits.mean() if direct is None else bits.mean() + direct_weight * direct.mean()
+        own = chain_weight if config.path.band(batch.scale, step.band).evaluations > 1 else 1.0
+        loss = own * bits.mean()
+        if direct is not None:
+            loss = loss + direct_weight * direct.mean()
         found = None if direct is None else float(direct.detach().mean())
         return loss * (weights[i] / len(slots)), (float(bits.detach().mean()), found)
 

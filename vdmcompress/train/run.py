@@ -88,8 +88,15 @@ class Trainer(BaseTrainer[Graph]):
 
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the steps' terms of the VLB."""
-        direct = self.config.train.direct_weight
-        return batch_loss(self.model, batch, slots, weights, direct, generator, True, self.pool)
+        chain, direct = self.config.train.path_weights(batch.scale)
+        return batch_loss(self.model, batch, slots, weights, direct, generator, True, self.pool, chain)
+
+    def weighted(self, scale: int, slot: int, bits: float, direct: float | None) -> float:
+        """Chains and direct predictions in their proportions."""
+        chain, weight = self.config.train.path_weights(scale)
+        step = self.config.network.path.steps[slot]
+        own = 1.0 if step.top and step.k == 1 else chain
+        return own * bits + (0.0 if direct is None else weight * direct)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the averaged weights."""

@@ -113,6 +113,10 @@ class BaseTrainer(Generic[M]):
         """Add up the gradients of a batch; slots sorted, one a sample, weights of the samples."""
         raise NotImplementedError
 
+    def weighted(self, scale: int, slot: int, bits: float, direct: float | None) -> float:
+        """What an evaluation counts in the loss, for the sampler."""
+        return bits
+
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """Validation of the averaged weights: name -> table with keys bpd and terms."""
         raise NotImplementedError
@@ -161,7 +165,7 @@ class BaseTrainer(Generic[M]):
             decay = min(cfg.ema, (self.step + 1) / (self.step + 10))
             for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
                 average.lerp_(current, 1 - decay)
-        for slot, (bits, _) in terms.items():
-            self.sampler.update(batch.scale, slot, bits)
+        for slot, (bits, direct) in terms.items():
+            self.sampler.update(batch.scale, slot, self.weighted(batch.scale, slot, bits, direct))
         self.step += 1
         return {"scale": batch.scale, "terms": terms, "norm": norm}
