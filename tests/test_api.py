@@ -50,8 +50,9 @@ class Fake:
             raise ModelMissingError(f"model {hash8.hex()} is missing")
         return self.load_model("found")
 
-    def encode_pixels(self, pixels, model, threads, progress=None, device="auto"):
+    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=()):
         self.calls.append(("encode", threads, device))
+        self.order = order
         if progress is not None:
             progress(1, 1, "encode")
         data = zlib.compress(pixels.tobytes()) + bytes(self.padding)

@@ -30,6 +30,7 @@ class GaussianChain:
     strip_rows: int = 4
     seen: list = field(default_factory=list)
     stack: Stack | None = None
+    adapts: bool = False
 
     @property
     def strips(self):
@@ -79,6 +80,13 @@ class BlurredChain(GaussianChain):
         return super().likelihood(k, z_k, rows)
 
 
+class AdaptingChain(BlurredChain):
+    """Its statistics adapt within a strip."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options, adapts=True)
+
+
 class PartialChain(GaussianChain):
     """The last column and the last row are missing: never coded, 0 for the model."""
 
@@ -112,7 +120,7 @@ class CheatingChain(GaussianChain):
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
-@pytest.mark.parametrize("chain_class", [GaussianChain, BlurredChain, PartialChain])
+@pytest.mark.parametrize("chain_class", [GaussianChain, BlurredChain, AdaptingChain, PartialChain])
 @pytest.mark.parametrize(("height", "strip_rows"), [(12, 4), (13, 4), (3, 4), (12, 1)])
 def test_round_trip(chain_class, levels, height, strip_rows):
     chain = chain_class(levels, height=height, strip_rows=strip_rows)

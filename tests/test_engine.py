@@ -78,8 +78,8 @@ def test_only_rows_within_reach_are_read(tiny_model, whole):
 
 @pytest.fixture(scope="module")
 def strips_image():
-    """Two strips of plan 0 in the finest band, and some more columns than a tile of 16."""
-    return model_support.photo(300, 40)
+    """Two strips in the finest band and in the next, and some more columns than a tile of 16."""
+    return model_support.photo(560, 40)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_bytes_do_not_depend_on_the_way(
     assert encoded.plan == 0
     assert encoded.lanes == strips_bytes
     monkeypatch.undo()
-    decoded = decode_pixels(strips_bytes, 300, 40, 3, 0, tiny_model, threads, device=device)
+    decoded = decode_pixels(strips_bytes, 560, 40, 3, 0, tiny_model, threads, device=device)
     np.testing.assert_array_equal(decoded, strips_image)
 
 

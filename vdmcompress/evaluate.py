@@ -46,7 +46,8 @@ def band_vlb(chain: BandChain, d: Array, rng: np.random.Generator) -> list[dict[
         bits, squares, count = 0.0, 0.0, 0
         for strip in chain.strips:
             bins = chain.likelihood(k, z_k, strip)
-            bins = adaptive.refine(chain.gather(z_below, strip), bins, columns(bins, strip))
+            if chain.adapts:
+                bins = adaptive.refine(chain.gather(z_below, strip), bins, columns(bins, strip))
             h, w = strip.stop - strip.start, chain.shape[1]
 
             def plane(x: NDArray[Any], h: int = h, w: int = w) -> torch.Tensor:
