@@ -145,6 +145,7 @@ class NoiseChain:
     side: int
 
     levels = 2
+    adapts = False
 
     @property
     def strips(self) -> list[slice]:

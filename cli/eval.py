@@ -53,7 +53,10 @@ def evaluate(
 
             pixels = read_image(path)
             loaded = loaded or load_model(model)
-            record = {"file": str(path), **_evaluate_one(path, pixels, loaded, device, threads, latents, quiet)}
+            record = {
+                "file": str(path),
+                **_evaluate_one(path, pixels, loaded, device, threads, latents, quiet),
+            }
             records.append(record)
             report.line(_show(record), record)
     if len(records) > 1 and not quiet:

@@ -1,9 +1,9 @@
 """Statistics that adapt while coding: each value learns from the values of its strip that went before it.
 
 The network sees nothing of the band that it predicts but a noisier level of it; what neighbours in the same
-level tell is learned here, from zero in each strip, so that nothing is sent and the bits-back loop stays as it
-is. A position's values x of a component have a distribution with mean m (coupled, see `gaussian.py`) and scale
-index s; refined it has m' and s':
+level tell is learned here, from zero in each strip, so that nothing is sent and the bits-back loop stays as
+it is. A position's value x of a component has a distribution with mean m (coupled, see `gaussian.py`) and
+scale index s; refined it has m' and s':
 
     u      = (x - m) / sigma(s), clipped to two sigma
     p      = sum_t w_t u_t                                 over six neighbours before it, left and above

@@ -12,6 +12,13 @@ import numpy as np
 from numba import types
 
 from .kernels import (
+    _BINS,
+    _BIT32,
+    _HALF_BIN,
+    _LIMIT,
+    _LOWEST_HEAD,
+    _SLOT_MASK,
+    _STEP_MASK,
     DONE,
     MEAN_FRACTION_BITS,
     MEAN_LIMIT,
@@ -19,13 +26,6 @@ from .kernels import (
     SHORT,
     STEP_BITS,
     WIDTH_BITS,
-    _BINS,
-    _HALF_BIN,
-    _LIMIT,
-    _STEP_MASK,
-    _BIT32,
-    _LOWEST_HEAD,
-    _SLOT_MASK,
     _compiled,
     _coupled,
     _find,
@@ -111,7 +111,7 @@ def adaptive(
     mean: Any, scale: Any, coupling: Any, low: Any, count: Any, window: Any, tables: Any, inverses: Any,
     widths: Any, refined_mean: Any, refined_scale: Any,
 ) -> Any:  # fmt: skip
-    """Refines the distributions of all positions in raster order; pops the values on the way if `decoding`."""
+    """Refines the distributions of positions in raster order; if `decoding` pops the values on the way."""
     n, components = x.shape
     lanes = len(heads)
     span = columns + 2 * MARGIN
@@ -186,8 +186,8 @@ def adaptive(
             refined_mean[i, c] = np.int32(uncoupled)
             refined_scale[i, c] = np.uint8(refined)
 
-            # how the code length changes with mean and log scale, from the density at the edges of the value's
-            # bin or, where that is narrow, of a quarter of a sigma
+            # how the code length changes with mean and log scale, from the density at the edges of the
+            # value's bin or, where that is narrow, of a quarter of a sigma
             centre = (value << np.int64(MEAN_FRACTION_BITS)) - m
             reach = max(widths[refined] >> np.int64(_EIGHTH_SHIFT), np.int64(_HALF_BIN))
             left, left_share, left_rise = _edge(tables, c, (centre - reach) * inverse)

@@ -49,7 +49,7 @@ class Stack:
         """The stack that `to_lanes` wrote, one bytes-like object for each lane.
 
         Raises:
-            StackFormatError: no lanes, a lane of fewer than 5 bytes, or a head below 2^32 or with a leading zero.
+            StackFormatError: no lanes, a lane of fewer than 5 bytes, or one whose head has a leading zero.
         """
         _check_lanes(len(lanes), StackFormatError)
         parts = [bytes(lane) for lane in lanes]
@@ -60,8 +60,8 @@ class Stack:
             start = WORD_BYTES * int(sizes[index])
             if start < 0 or part[-1] == 0:
                 raise StackFormatError(
-                    f"lane {index} has {len(part)} bytes, the last one {part[-1:].hex() or 'missing'}; a lane has "
-                    "5 or more and does not end with zero; the data are damaged, get them again"
+                    f"lane {index} has {len(part)} bytes and ends with {part[-1:].hex() or 'nothing'}, a lane has "
+                    "5 or more and does not end with 00; the data are damaged, get them again"
                 )
             words[index, : sizes[index]] = np.frombuffer(part, dtype="<u4", count=int(sizes[index]))
             heads[index] = int.from_bytes(part[start:], "little")

@@ -163,9 +163,11 @@ class _Step:
         self.pop(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
 
     def tops(self, strips: Sequence[slice]) -> Iterator[tuple[slice, Bins]]:
-        """p(z_(K-1) | ctx) of each strip: it reads no latent, so that the next one is made while one is coded."""
+        """p(z_(K-1) | ctx) of each strip; it reads no latent, so the next is made while one is coded."""
         with ThreadPoolExecutor(1) as ahead:
-            made = [ahead.submit(self.chain.likelihood, self.chain.levels, None, strip) for strip in strips[:1]]
+            made = [
+                ahead.submit(self.chain.likelihood, self.chain.levels, None, strip) for strip in strips[:1]
+            ]
             for strip, following in _with_following(strips):
                 bins = made.pop().result()
                 if following is not None:
@@ -191,7 +193,7 @@ class _Step:
 
 def columns(bins: Bins, rows: slice) -> int:
     """Positions in each of these rows."""
-    return bins.shape[0] // (rows.stop - rows.start)
+    return bins.shape[0] // len(range(rows.start, rows.stop))
 
 
 def _with_following(strips: Sequence[slice]) -> list[tuple[slice, slice | None]]:

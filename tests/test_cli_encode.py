@@ -52,9 +52,11 @@ def test_json_has_one_record_a_file(vdmc, library, picture, grey_picture):
 
 
 def test_options_reach_the_library(vdmc, library, picture):
-    vdmc("encode", picture, "-m", "mine", "-T", "3", "--device", "cpu", "--no-verify")
+    vdmc("encode", picture, "-m", "mine", "-T", "3", "--device", "cpu", "--latents", "all", "--no-verify")
     ((_, how),) = library.calls
-    assert how == {"model": "mine", "threads": 3, "device": "cpu", "verify": False, "progress": None}
+    assert how == {
+        "model": "mine", "threads": 3, "device": "cpu", "latents": "all", "verify": False, "progress": None
+    }  # fmt: skip
 
 
 def test_defaults_verify_on_all_cores(vdmc, library, picture):

@@ -23,7 +23,7 @@ def evaluation(monkeypatch):
     """A library whose evaluation of any image is known; gives the calls."""
     calls = []
 
-    def encode_pixels(pixels, model, threads, progress, device):
+    def encode_pixels(pixels, model, threads, progress, device, order):
         return SimpleNamespace(lanes=LANES, plan=pixels.shape[1] % 2)
 
     def evaluate(pixels, model, threads, device, encoded):

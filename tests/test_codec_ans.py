@@ -55,7 +55,9 @@ def test_lanes_are_read_back(parts):
     assert [int(size) for size in stack.sizes] == [*(len(words) for words, _ in parts), 1, 0]
 
 
-@pytest.mark.parametrize("lane", [b"", b"\1" * 4, ((1 << 32) - 1).to_bytes(5, "little"), (1 << 40).to_bytes(8, "little")])
+@pytest.mark.parametrize(
+    "lane", [b"", b"\1" * 4, ((1 << 32) - 1).to_bytes(5, "little"), (1 << 40).to_bytes(8, "little")]
+)
 def test_impossible_lanes_are_refused(lane):
     good = (1 << 32).to_bytes(5, "little")
     with pytest.raises(StackFormatError, match="lane 1"):

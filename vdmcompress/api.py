@@ -54,7 +54,8 @@ def encode(
     image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  model: a name, a hash or a path
     (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
     the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the
-    default, all but the finest), all or none.  verify: decode the bytes and compare.  progress: called with (done, total, what).
+    default, all but the finest), all or none.  verify: decode the bytes and compare.  progress:
+    called with (done, total, what).
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.

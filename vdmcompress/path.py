@@ -155,7 +155,7 @@ class NoisePath:
 
 
 DIRECT_STRIP = 256
-"""Rows of a strip of a band without latents: nothing is borrowed for it, and adapting statistics like it long."""
+"""Rows of a strip of a band without latents: nothing is borrowed, and statistics have long to adapt."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""Twin of the statistics that adapt while coding, in plain Python integers, position by position."""
+
+from collections import defaultdict
+
+from coder_twin import cdf, nearest_power
+
+from codec.gaussian import Bins
+
+NEIGHBOURS = {(0, -1): 3, (-1, 0): 3, (-1, -1): 2, (-1, 1): 2, (0, -2): 1, (-2, 0): 1}
+EDGES = (17, 20, 24, 28, 34, 40, 48, 57, 67, 80, 95, 113, 135, 160, 190)
+
+
+def clip(value: int, limit: int) -> int:
+    return max(-limit, min(value, limit))
+
+
+def fade(count: int, first: int, last: int, start: int) -> int:
+    """first, and one more for each factor of four that count has reached from start on, up to last."""
+    shift = first
+    while shift < last and count >= start * 4 ** (shift - first):
+        shift += 1
+    return shift
+
+
+def divide(a: int, b: int) -> int:
+    """Python's and the compiled loop's division agree: both round down."""
+    return a // b
+
+
+class Learner:
+    """What one component has learned."""
+
+    def __init__(self) -> None:
+        self.weights = dict.fromkeys(NEIGHBOURS, 0)
+        self.offsets: dict[tuple[str, int], int] = defaultdict(int)
+        self.seen: dict[tuple[str, int], int] = defaultdict(int)
+        self.residual: dict[tuple[int, int], int] = defaultdict(int)
+        self.magnitude: dict[tuple[int, int], int] = defaultdict(lambda: 51)
+
+
+def slopes(table, centre: int, index: int) -> tuple[int, int]:
+    """Of the log probability: by the mean in sigmas, by log sigma; both with 10 fractional bits."""
+    half, last = max(nearest_power(96 + index) >> 13, 32), (4352 << 24) - 1
+    ends = [clip((centre + way * half) * nearest_power(224 - index), last) for way in (-1, 1)]
+    rises = [int(table[(e + (4352 << 24) >> 24) + 1]) - int(table[e + (4352 << 24) >> 24]) for e in ends]
+    share = max(cdf(table, ends[1]) - cdf(table, ends[0]), 1)
+    by_mean = divide((rises[0] - rises[1]) << 16, share)
+    by_scale = divide((ends[0] >> 14) * rises[0] - (ends[1] >> 14) * rises[1], share)
+    return clip(by_mean, 2048), clip(by_scale, 4096)
+
+
+def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Refined means and scales of the values x, lists of n lists of C."""
+    n, components = bins.shape
+    learners = [Learner() for _ in range(components)]
+    means, scales = [], []
+    for i in range(n):
+        y, at = divmod(i, columns)
+        factors = [int(f) for f in bins.coupling[i]]
+        residuals: list[int] = []
+        moves: list[int] = []
+        new_means, new_scales, size_before = [], [], 0
+        for c in range(components):
+            mean, index, value = int(bins.mean[i, c]), int(bins.scale[i, c]), int(x[i][c])
+            learner = learners[c]
+            near = [(y + dy, at + dx) for dy, dx in NEIGHBOURS]
+
+            def couple(m: int, rest: list[int], c: int = c, factors: list[int] = factors) -> int:
+                return clip(m + (combine(rest, c, factors) >> 6), 1 << 24) if c else m
+
+            predicted = sum(
+                learner.weights[d] * learner.residual[p] for d, p in zip(NEIGHBOURS, near, strict=True)
+            )
+            predicted = clip((predicted + (1 << 19)) >> 20, 2048)
+            move = (combine(moves, c, factors) >> 6) + (predicted * nearest_power(96 + index) >> 20)
+            refined_mean = clip(mean + move, 1 << 24)
+            move = refined_mean - mean
+            size = 3 * size_before
+            size += sum(s * learner.magnitude[p] for s, p in zip(NEIGHBOURS.values(), near, strict=True))
+            bucket = sum(size >= edge * (12 + 3 * c) for edge in EDGES)
+            keys = ("size", bucket), ("scale", index // 4)
+            offset = sum(learner.offsets[key] for key in keys)
+            refined_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))
+            coupled = couple(refined_mean, [r - m for r, m in zip(residuals, moves, strict=True)])
+
+            by_mean, by_scale = slopes(bins.tables[c], 64 * value - coupled, refined_index)
+            rate = fade(i, 8, 11, 2048)
+            for d, p in zip(NEIGHBOURS, near, strict=True):
+                learner.weights[d] += (by_mean * learner.residual[p] + (1 << (rate - 1))) >> rate
+            for key in keys:
+                learner.seen[key] += 1
+                step = (by_scale << 6) >> fade(learner.seen[key], 4, 8, 16)
+                learner.offsets[key] = clip(learner.offsets[key] + step, 24 << 16)
+            u = clip(64 * value - couple(mean, residuals), 1 << 25)
+            u = u * nearest_power(224 - max(index, 18)) >> 20
+            learner.residual[y, at] = clip(u, 2048)
+            learner.magnitude[y, at] = min(abs(u - predicted) >> 4, 255)
+            size_before += learner.magnitude[y, at]
+
+            residuals.append(64 * value - mean)
+            moves.append(move)
+            new_means.append(refined_mean)
+            new_scales.append(refined_index)
+        means.append(new_means)
+        scales.append(new_scales)
+    return means, scales
+
+
+def combine(values: list[int], c: int, factors: list[int]) -> int:
+    """Couplings of component c times what the components before it have."""
+    return (
+        0,
+        factors[0] * values[0] if c else 0,
+        sum(map(int.__mul__, factors[1:], values)) if c > 1 else 0,
+    )[c]
