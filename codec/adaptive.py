@@ -6,7 +6,8 @@ it is. A position's value x of a component has a distribution with mean m (coupl
 scale index s; refined it has m' and s':
 
     u      = (x - m) / sigma(s), clipped to two sigma
-    p      = sum_t w_t u_t                                 over six neighbours before it, left and above
+    p      = sum_t w_t u_t                                 over six neighbours before it, left and above,
+                                                           m / sigma, and u of Y and Co at the position
     m'     = m + sigma(s) p
     s'     = s + a[v] + b[s / 4]                           v: mean |u - p| of the neighbours and of Y, Co
     w_t   += rate * sigma dlog p(x)/dm * u_t               least mean squares (Widrow and Hoff 1960)

@@ -40,7 +40,7 @@ UNIT_BITS = 10  # residuals in units of their sigma have 10 fractional bits
 WEIGHT_BITS = 20  # weights of neighbours have 20 fractional bits
 OFFSET_BITS = 16  # offsets of scale indices have 16 fractional bits
 MARGIN = 2  # columns that neighbours reach to each side, rows that they reach up
-TAPS = 6
+TAPS = 6  # neighbours; the mean itself and the components before have weights too
 BUCKETS = 16  # of the neighbours' magnitude
 SCALE_BUCKETS = 32  # of the predicted scale index, four indices each
 FLOOR = 18  # scale index of sigma 2^(-14/8), the spread of rounding: no residual is measured finer
@@ -48,9 +48,9 @@ FLOOR = 18  # scale index of sigma 2^(-14/8), the spread of rounding: no residua
 _DY = np.array([0, -1, -1, -1, 0, -2], np.int64)
 _DX = np.array([-1, 0, -1, 1, -2, 0], np.int64)
 _SHARE = np.array([3, 3, 2, 2, 1, 1], np.int64)  # in the magnitude, 12 in all
-_BEFORE = 3  # share of each component before, at the position itself
+_BEFORE = 8  # share of each component before, at the position itself
 # edges of the buckets: mean magnitude in 1/64 sigma, 17 * 2^(j/4), times the shares of Y, Co, Cg
-_EDGES = np.array([12, 15, 18])[:, None] * np.array(
+_EDGES = np.array([12, 20, 28])[:, None] * np.array(
     [17, 20, 24, 28, 34, 40, 48, 57, 67, 80, 95, 113, 135, 160, 190], np.int64
 )
 
@@ -119,7 +119,7 @@ def adaptive(
     residuals = np.zeros((components, place), np.int32)  # in sigma, clipped
     magnitudes = np.full((components, place), np.int32(_USUAL))  # |innovation| in 1/64 sigma
     away = _DY * span + _DX
-    weights = np.zeros((components, TAPS), np.int64)
+    weights = np.zeros((components, TAPS + 3), np.int64)
     by_size = np.zeros((components, BUCKETS), np.int64)
     by_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     seen_size = np.zeros((components, BUCKETS), np.int64)
@@ -147,7 +147,10 @@ def adaptive(
                 moved = (coupling[i, 1] * moved_y + coupling[i, 2] * moved_co) >> np.int64(MEAN_FRACTION_BITS)
             index = np.int64(scale[i, c])
 
-            expected, magnitude = np.int64(1 << (WEIGHT_BITS - 1)), before
+            own = _clip((m * inverses[max(index, np.int64(FLOOR))]) >> np.int64(_UNIT_SHIFT), _CLIP)
+            expected, magnitude = np.int64(1 << (WEIGHT_BITS - 1)) + weights[c, TAPS] * own, before
+            for other in range(c):
+                expected += weights[c, TAPS + 1 + other] * np.int64(residuals[other, here])
             for t in range(TAPS):
                 expected += weights[c, t] * np.int64(residuals[c, here + away[t]])
                 magnitude += _SHARE[t] * np.int64(magnitudes[c, here + away[t]])
@@ -198,12 +201,15 @@ def adaptive(
 
             for t in range(TAPS):
                 weights[c, t] += (error * np.int64(residuals[c, here + away[t]]) + half) >> rate
+            weights[c, TAPS] += (error * own + half) >> rate
+            for other in range(c):
+                weights[c, TAPS + 1 + other] += (error * np.int64(residuals[other, here]) + half) >> rate
             slope <<= np.int64(OFFSET_BITS - UNIT_BITS)
             seen_size[c, bucket] += 1
-            step = slope >> _fade(seen_size[c, bucket], 4, 8, 16)
+            step = slope >> _fade(seen_size[c, bucket], 3, 5, 16)
             by_size[c, bucket] = _clip(by_size[c, bucket] + step, _OFFSET_LIMIT)
             seen_scale[c, group] += 1
-            step = slope >> _fade(seen_scale[c, group], 4, 8, 16)
+            step = slope >> _fade(seen_scale[c, group], 3, 5, 16)
             by_scale[c, group] = _clip(by_scale[c, group] + step, _OFFSET_LIMIT)
 
             u = _clip((value << np.int64(MEAN_FRACTION_BITS)) - base, 1 << 25)

@@ -59,9 +59,10 @@ class Stack:
         for index, part in enumerate(parts):
             start = WORD_BYTES * int(sizes[index])
             if start < 0 or part[-1] == 0:
+                ending = part[-1:].hex() or "nothing"
                 raise StackFormatError(
-                    f"lane {index} has {len(part)} bytes and ends with {part[-1:].hex() or 'nothing'}, a lane has "
-                    "5 or more and does not end with 00; the data are damaged, get them again"
+                    f"lane {index} has {len(part)} bytes and ends with {ending}; a lane has 5 or more and "
+                    "does not end with 00; the data are damaged, get them again"
                 )
             words[index, : sizes[index]] = np.frombuffer(part, dtype="<u4", count=int(sizes[index]))
             heads[index] = int.from_bytes(part[start:], "little")

@@ -1,6 +1,7 @@
 """Twin of the statistics that adapt while coding, in plain Python integers, position by position."""
 
 from collections import defaultdict
+from typing import Any
 
 from coder_twin import cdf, nearest_power
 
@@ -31,7 +32,7 @@ class Learner:
     """What one component has learned."""
 
     def __init__(self) -> None:
-        self.weights = dict.fromkeys(NEIGHBOURS, 0)
+        self.weights: dict[Any, int] = defaultdict(int)
         self.offsets: dict[tuple[str, int], int] = defaultdict(int)
         self.seen: dict[tuple[str, int], int] = defaultdict(int)
         self.residual: dict[tuple[int, int], int] = defaultdict(int)
@@ -68,16 +69,17 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
             def couple(m: int, rest: list[int], c: int = c, factors: list[int] = factors) -> int:
                 return clip(m + (combine(rest, c, factors) >> 6), 1 << 24) if c else m
 
-            predicted = sum(
-                learner.weights[d] * learner.residual[p] for d, p in zip(NEIGHBOURS, near, strict=True)
-            )
+            own = clip(mean * nearest_power(224 - max(index, 18)) >> 20, 2048)
+            seen = {d: learner.residual[p] for d, p in zip(NEIGHBOURS, near, strict=True)}
+            seen |= {"mean": own} | {before: learners[before].residual[y, at] for before in range(c)}
+            predicted = sum(learner.weights[key] * u for key, u in seen.items())
             predicted = clip((predicted + (1 << 19)) >> 20, 2048)
             move = (combine(moves, c, factors) >> 6) + (predicted * nearest_power(96 + index) >> 20)
             refined_mean = clip(mean + move, 1 << 24)
             move = refined_mean - mean
-            size = 3 * size_before
+            size = 8 * size_before
             size += sum(s * learner.magnitude[p] for s, p in zip(NEIGHBOURS.values(), near, strict=True))
-            bucket = sum(size >= edge * (12 + 3 * c) for edge in EDGES)
+            bucket = sum(size >= edge * (12 + 8 * c) for edge in EDGES)
             keys = ("size", bucket), ("scale", index // 4)
             offset = sum(learner.offsets[key] for key in keys)
             refined_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))
@@ -85,11 +87,11 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
 
             by_mean, by_scale = slopes(bins.tables[c], 64 * value - coupled, refined_index)
             rate = fade(i, 8, 11, 2048)
-            for d, p in zip(NEIGHBOURS, near, strict=True):
-                learner.weights[d] += (by_mean * learner.residual[p] + (1 << (rate - 1))) >> rate
+            for key, u in seen.items():
+                learner.weights[key] += (by_mean * u + (1 << (rate - 1))) >> rate
             for key in keys:
                 learner.seen[key] += 1
-                step = (by_scale << 6) >> fade(learner.seen[key], 4, 8, 16)
+                step = (by_scale << 6) >> fade(learner.seen[key], 3, 5, 16)
                 learner.offsets[key] = clip(learner.offsets[key] + step, 24 << 16)
             u = clip(64 * value - couple(mean, residuals), 1 << 25)
             u = u * nearest_power(224 - max(index, 18)) >> 20

@@ -78,7 +78,9 @@ class Lane:
             self.head = self.head << 32 | self.words.pop()
 
     def to_bytes(self) -> bytes:
-        return b"".join(w.to_bytes(4, "little") for w in self.words) + self.head.to_bytes(8, "little")
+        """Words of four bytes, then the head without leading zeros, all little-endian."""
+        words = b"".join(w.to_bytes(4, "little") for w in self.words)
+        return words + self.head.to_bytes(8, "little").rstrip(b"\0")
 
 
 def push(lanes: list[Lane], x, bins: Bins) -> None:

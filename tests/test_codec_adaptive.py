@@ -112,9 +112,10 @@ def test_wrong_scales_are_put_right(index, cost):
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0, 16.0])
 def test_nothing_to_learn_costs_little(sigma):
+    """The price of rates that stay high enough to follow an image."""
     index = round(32 + 8 * np.log2(sigma))
     plain, adapted = rates(noise(100, 200, 0.0), 2 ** ((index - 32) / 8), index, 200)
-    assert adapted - plain < 0.008
+    assert adapted - plain < 0.01
 
 
 def test_errors():
@@ -155,4 +156,4 @@ def test_golden_lanes():
     ends = np.full(3, -300, np.int32), np.full(3, 601, np.int32)
     stack = Stack.empty(2)
     push(stack, x, Bins.ranged(mean.astype(np.int32), scale, *ends, coupling=coupling), 30)
-    assert hashlib.sha256(b"|".join(stack.to_lanes())).hexdigest()[:16] == "c358b6653aa0dfca"
+    assert hashlib.sha256(b"|".join(stack.to_lanes())).hexdigest()[:16] == "ef5fb88657724dd3"

@@ -1,6 +1,7 @@
 """The noise path: the integer chain has the variances that it promises, its posterior is Bayes', plans."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from codec.ans import Stack
 from codec.gaussian import pop
 from tests.model_support import load_tiny
 from vdmcompress.conditionals import Conditionals
-from vdmcompress.path import PLANS, BandPath, Level, NoisePath
+from vdmcompress.path import ORDERS, PLANS, BandPath, Level, NoisePath
 from vdmcompress.train.objective import draw_chain
 
 LISTS = [[[[0, 32], [3, 33]], [[1, 35]], []], [[[1, 36], [3, 39]], [[2, 32]], []]]
@@ -126,11 +127,23 @@ def test_latents_of_hh_are_refused():
         NoisePath.from_lists([[[[0, 32]], [], [[0, 32]]]])
 
 
-def test_plans_borrow_less_and_less():
-    """Later plans have no latent that an earlier one lacks, and the last has none at all."""
-    used = [{(s, b) for s in range(12) for b in range(3) if plan.has_latents(s, b)} for plan in PLANS]
-    for earlier, later in zip(used, used[1:], strict=False):
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_plans_borrow_less_and_less(order):
+    """Later plans of an order have no latent that an earlier one lacks; the last has none and always fits."""
+    used = [
+        {(s, b) for s in range(12) for b in range(3) if PLANS[index].has_latents(s, b)} for index in order
+    ]
+    for earlier, later in pairwise(used):
         assert later <= earlier
-    assert all((s, 0) in used[0] and (s, 1) in used[0] for s in range(12))
-    assert not {(s, b) for s, b in used[-1] if b < 2}
+    assert not used[-1]
+
+
+def test_orders_mean_what_they_say():
+    latents = {name: PLANS[order[0]] for name, order in ORDERS.items()}
+    assert [latents["all"].has_latents(s, b) for s in (0, 1) for b in range(3)] == [True, True, False] * 2
+    assert [latents["coarse"].has_latents(s, b) for s in (0, 1) for b in range(3)] == [False] * 3 + [
+        True,
+        True,
+        False,
+    ]
     assert all(256 % plan.strip == 0 for plan in PLANS)
