@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from codec import bits_back
+from codec import adaptive, bits_back
 from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine, default_threads
 from vdmcompress.image_io import read_image
@@ -30,6 +30,8 @@ from vdmcompress.model_file import load_model
 STAGES: tuple[tuple[str, Any, str], ...] = (
     ("network", Engine, "evaluate"),
     ("coder", bits_back, "push"),
+    ("coder", adaptive, "push"),
+    ("coder", adaptive, "pop"),
     ("coder", bits_back, "pop"),
 )
 

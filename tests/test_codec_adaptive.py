@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundtrip import random_stack
 
+from codec import gaussian
 from codec.adaptive import pop, push, refine
 from codec.ans import Stack
 from codec.errors import BinsError, ShortStackError, ValueOutOfRange
@@ -24,7 +25,7 @@ def band(rows, columns, components, seed, extreme=False):
     if extreme:
         mean = rng.choice([-(1 << 24), -7000, 0, 31, 65280, 1 << 24], (n, components)).astype(np.int32)
         scale = rng.choice([0, 1, 17, 18, 32, 90, 126, 127], (n, components)).astype(np.uint8)
-        coupling = rng.choice([-127, 0, 127], (n, 3)).astype(np.int16)
+        coupling = rng.choice([-32768, -127, 0, 127, 32767], (n, 3)).astype(np.int16)
         x = rng.choice([LOW, LOW + 1, 0, LOW + COUNT - 1], (n, components)).astype(np.int32)
     else:
         mean = rng.integers(-3000, 3000, (n, components), dtype=np.int32)
@@ -42,11 +43,54 @@ def band(rows, columns, components, seed, extreme=False):
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (60, 1), (30, 2), (40, 7)])
 def test_the_kernel_is_its_twin(rows, columns, components, extreme):
     x, bins = band(rows, columns, components, rows + columns, extreme)
+    refined = assert_twin(x, bins, columns)
+    assert rows * columns < 60 or (refined.mean != bins.mean).any()
+
+
+def plain_bins(mean, index):
+    """Uncoupled Gaussians of one scale with the range LOW..LOW+COUNT-1."""
+    components = mean.shape[1]
+    ends = np.full(components, LOW, np.int32), np.full(components, COUNT, np.int32)
+    return Bins.ranged(mean.astype(np.int32), np.full(mean.shape, index, np.uint8), *ends)
+
+
+def assert_twin(x, bins, columns):
+    """The refined distributions, which are the twin's."""
     refined = refine(x, bins, columns)
     mean, scale = twin(x.tolist(), bins, columns)
     assert refined.mean.tolist() == mean
     assert refined.scale.tolist() == scale
-    assert rows * columns < 60 or (refined.mean != bins.mean).any()
+    return refined
+
+
+def test_all_rates_of_a_long_strip_are_the_twins():
+    """More than 32768 positions, from which on every rate has its last value."""
+    mean = np.random.default_rng(2).integers(-200, 200, (256 * 130, 1))
+    x = np.rint(mean / 64 + 4 * noise(256, 130, 0.5)).astype(np.int32)
+    assert_twin(x, plain_bins(mean, 48), 130)
+
+
+def test_predictions_stop_at_two_sigma():
+    """Residuals of three sigma everywhere: they are clipped to two, and so is what is predicted of them."""
+    x = np.tile(np.array([[24, -24, 24]], np.int32), (3000, 1))
+    refined = assert_twin(x, plain_bins(np.zeros((3000, 3)), 56), 50)
+    moves = np.abs(refined.mean)
+    assert moves.max(axis=0).tolist() == [2 * 8 * 64] * 3
+    assert (moves == 2 * 8 * 64).any(axis=1).mean() > 0.5
+
+
+def test_offsets_of_scales_stop_at_three_octaves_each():
+    """Zeros where sigma 2^(78/8) is expected: the scale falls by 24 + 24 eighths of an octave, no further."""
+    refined = assert_twin(np.zeros((4000, 1), np.int32), plain_bins(np.zeros((4000, 1)), 110), 40)
+    assert refined.scale.min() == 110 - 48
+    assert np.median(refined.scale) == 110 - 48
+
+
+def test_tails_are_the_twins():
+    """Values out to eight sigma, where the CDF has few counts or none, among values at the mean."""
+    rng = np.random.default_rng(3)
+    far = rng.integers(-1020, 1021, (3000, 1)) * (rng.random((3000, 1)) < 0.15)
+    assert_twin(far.astype(np.int32), plain_bins(np.zeros((3000, 1)), 88), 60)
 
 
 @pytest.mark.parametrize("extreme", [False, True])
@@ -69,36 +113,51 @@ def test_threads_do_not_change_the_bits():
     assert stacks[0].to_lanes() == stacks[1].to_lanes()
 
 
-def test_the_bits_are_those_of_the_refined_distributions():
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+def test_the_bits_are_those_of_the_refined_distributions(lanes):
+    """Both ways: what `push` leaves, and what `pop` takes off a stack with more below."""
     x, bins = band(80, 40, 3, 6)
-    stack = Stack.empty(2)
+    refined = refine(x, bins, 40)
+    stack, plain = random_stack(lanes, 5), random_stack(lanes, 5)
+    before = stack.bits
     push(stack, x, bins, 40)
-    assert stack.bits == pytest.approx(code_length(x, refine(x, bins, 40)), abs=1)
+    gaussian.push(plain, x, refined)
+    assert stack.to_lanes() == plain.to_lanes()
+    assert stack.bits - before == pytest.approx(code_length(x, refined), rel=1e-4)
+    assert code_length(x, refined) < code_length(x, bins) - 100
+
+    popped = pop(stack, bins, 40)
+    np.testing.assert_array_equal(popped, gaussian.pop(plain, refined))
+    np.testing.assert_array_equal(popped, x)
+    assert stack.to_lanes() == plain.to_lanes() == random_stack(lanes, 5).to_lanes()
 
 
 def noise(rows, columns, neighbour, seed=1):
-    """Gaussian residuals of variance 1, correlated with the neighbours to the left and above."""
-    rng = np.random.default_rng(seed)
-    e = rng.standard_normal((rows, columns))
-    for y in range(rows):
-        for x in range(columns):
-            near = (e[y - 1, x] if y else 0.0) + (e[y, x - 1] if x else 0.0)
-            e[y, x] = neighbour * near + e[y, x] * np.sqrt(1 - 2 * neighbour**2)
+    """Gaussian residuals of variance 1, autoregressive along rows and columns; in raster order (n, 1)."""
+    e = np.random.default_rng(seed).standard_normal((rows, columns))
+    for along in (e, e.T):
+        for i in range(1, len(along)):
+            along[i] = neighbour * along[i - 1] + np.sqrt(1 - neighbour**2) * along[i]
     return e.reshape(-1, 1)
 
 
 def rates(residuals, sigma, index, columns):
     """Bits a value without and with adaptation, of residuals scaled by sigma under scale index `index`."""
     x = np.rint(sigma * residuals).astype(np.int32)
-    mean, scale = np.zeros_like(x), np.full(x.shape, index, np.uint8)
-    bins = Bins.ranged(mean, scale, np.array([LOW], np.int32), np.array([COUNT], np.int32))
+    bins = plain_bins(np.zeros_like(x), index)
     return code_length(x, bins) / x.size, code_length(x, refine(x, bins, columns)) / x.size
 
 
-def test_correlated_residuals_get_cheaper():
-    """A correlation of .4 with two neighbours is worth .28 bits; most of it is found in 20,000 values."""
-    plain, adapted = rates(noise(100, 200, 0.4), 4.0, 48, 200)
-    assert plain - adapted > 0.15
+@pytest.mark.parametrize("misjudged", [1 / 1.5, 1.0, 1.5])
+def test_correlated_residuals_get_cheaper(misjudged):
+    """Correlations of a half along rows and columns, scales misjudged by a factor.
+
+    The neighbours are worth log2(4 / 3) bits, the right scale f^2 / (2 ln 2) - log2 f - 1 / (2 ln 2); most of
+    the sum is found within 20,000 values, and no more than the sum.
+    """
+    plain, adapted = rates(noise(100, 200, 0.5), 4.0 * misjudged, 48, 200)
+    worth = np.log2(4 / 3) + (misjudged**2 - 1) / (2 * np.log(2)) - np.log2(misjudged)
+    assert 0.8 * worth < plain - adapted < 1.02 * worth
 
 
 @pytest.mark.parametrize(("index", "cost"), [(42, 0.15), (54, 0.1)])
@@ -118,20 +177,56 @@ def test_nothing_to_learn_costs_little(sigma):
     assert adapted - plain < 0.01
 
 
-def test_errors():
+def test_what_does_not_fit_is_refused():
     x, bins = band(4, 5, 1, 0)
-    with pytest.raises(BinsError, match="20 positions are not rows of 3 columns"):
-        refine(x, bins, 3)
-    with pytest.raises(BinsError, match="0 columns"):
-        refine(x, bins, 0)
-    with pytest.raises(BinsError, match="window is 9"):
-        refine(x, Bins.windowed(64 * x, bins.scale, 9), 5)
-    with pytest.raises(ValueOutOfRange, match="x\\[3, 0\\] is 3000"):
-        changed = x.copy()
-        changed[3] = 3000
-        push(Stack.empty(1), changed, bins, 5)
+    windowed = Bins.windowed(64 * x, bins.scale, 9)
+    stack = random_stack(2, 40)
+    before = stack.to_lanes()
+    for given_bins, columns, why in (
+        (bins, 3, "20 positions are not rows of 3 columns"),
+        (bins, 0, "20 positions are not rows of 0 columns"),
+        (windowed, 5, "window is 9, it must be 0"),
+    ):
+        with pytest.raises(BinsError, match=why):
+            refine(x, given_bins, columns)
+        with pytest.raises(BinsError, match=why):
+            push(stack, x, given_bins, columns)
+        with pytest.raises(BinsError, match=why):
+            pop(stack, given_bins, columns)
+    with pytest.raises(BinsError, match="x is int64"):
+        refine(x.astype(np.int64), bins, 5)
+    x[3] = LOW + COUNT
+    with pytest.raises(ValueOutOfRange, match=r"x\[3, 0\] is 1021, its range is -1020 to 1020"):
+        push(stack, x, bins, 5)
+    assert stack.to_lanes() == before
+
+
+def test_an_empty_stack_is_short():
+    _, bins = band(40, 5, 3, 0)
     with pytest.raises(ShortStackError):
         pop(Stack.empty(1), bins, 5)
+
+
+@pytest.mark.parametrize("lane", range(3))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stack_that_lacks_one_word_is_short(lane, seed):
+    """The word at the bottom of a lane: all but the last values are found before it is missed."""
+    x, bins = band(12, 5, 1, seed)
+    stack = Stack.empty(3)
+    push(stack, x, bins, 5)
+    lanes = stack.to_lanes()
+    lanes[lane] = lanes[lane][4:]
+    with pytest.raises(ShortStackError):
+        pop(Stack.from_lanes(lanes), bins, 5)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_a_strip_without_positions_pushes_nothing(components):
+    x, bins = band(0, 5, components, 0)
+    stack = random_stack(2, 3)
+    push(stack, x, bins, 5)
+    assert pop(stack, bins, 5).shape == (0, components)
+    assert stack.to_lanes() == random_stack(2, 3).to_lanes()
 
 
 @settings(max_examples=40)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from roundtrip import random_stack
 
+from codec import adaptive, gaussian
 from codec.ans import Stack
 from codec.bits_back import Ledger, decode, encode
 from codec.codecs import diffusion
@@ -131,6 +132,32 @@ def test_round_trip(chain_class, levels, height, strip_rows):
     assert stack.to_lanes() != before
     assert (decode(stack, chain) == z_0).all()
     assert stack.to_lanes() == before
+
+
+@pytest.mark.parametrize(("height", "strip_rows"), [(12, 12), (13, 4)])
+def test_strips_adapt_each_from_the_beginning(height, strip_rows):
+    """What is pushed is what `adaptive.push` makes of the strips one by one, and differs from plain bins."""
+    chain = AdaptingChain(1, height=height, strip_rows=strip_rows)
+    z_0 = chain.data() * 2  # sigma is twice what the chain says
+    stack, wanted, plain = (random_stack(2, 10) for _ in range(3))
+    encode(stack, z_0, chain)
+    for strip in chain.strips:
+        adaptive.push(wanted, chain.gather(z_0, strip), chain.likelihood(1, None, strip), chain.width)
+    assert stack.to_lanes() == wanted.to_lanes()
+    encode(plain, z_0, BlurredChain(1, height=height, strip_rows=strip_rows))
+    assert stack.bits < plain.bits
+
+
+def test_latents_adapt_with_p_and_not_with_q():
+    """Two levels by hand: q is plain, both p adapt."""
+    chain = AdaptingChain(2, height=6, strip_rows=6)
+    (strip,), z_0, z_1 = chain.strips, chain.data(), chain.blank()
+    stack, wanted = random_stack(2, 500), random_stack(2, 500)
+    encode(stack, z_0, chain)
+    chain.scatter(z_1, strip, gaussian.pop(wanted, chain.posterior(1, z_0, strip)))
+    adaptive.push(wanted, chain.gather(z_0, strip), chain.likelihood(1, z_1, strip), chain.width)
+    adaptive.push(wanted, chain.gather(z_1, strip), chain.likelihood(2, None, strip), chain.width)
+    assert stack.to_lanes() == wanted.to_lanes()
 
 
 def test_round_trip_on_an_initial_stack():

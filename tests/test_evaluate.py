@@ -152,26 +152,28 @@ def test_the_bound_is_that_of_the_plan_of_the_file(tiny_model, monkeypatch):
 
 
 def test_latents_are_drawn_with_the_variance_of_the_path():
-    path = BandPath((Level(0, 36), Level(3, 36)))
+    path = BandPath((Level(1, 36), Level(3, 36)))
     rng = np.random.default_rng(4)
     z = np.full((1, 400, 500), 21, np.int32)
     for k in (1, 2):
+        below = z * path.delta(k - 1)
         z = draw_latent(z, path, k, rng)
         grey = z * path.delta(k)
         assert grey.mean() == pytest.approx(21, abs=0.15)
         assert grey.var() == pytest.approx(path.variance(k), rel=0.02)
+        assert (grey - below).var() == pytest.approx(path.variance(k) - path.variance(k - 1), rel=0.02)
 
 
 class TrueChain:
     """A chain whose every p is exactly right for d ~ N(0, SIGMA^2), as far as the grid of scales allows."""
 
     path = BandPath((Level(0, 40), Level(1, 36)))
-    components, levels, direct, band, scale, adapts = 1, 3, False, 0, 0, False
+    components, levels, direct, band, scale = 1, 3, False, 0, 0
     strips = (slice(0, 250), slice(250, 400))
     shape = (400, 400)
 
-    def __init__(self, sigma):
-        self.sigma = sigma
+    def __init__(self, sigma, adapts):
+        self.sigma, self.adapts = sigma, adapts
         plain = np.zeros((3, len(FACTORS16)), np.int32)
         plain[:, FACTORS16.index(16)] = 65536
         path = NoisePath(((self.path, BandPath(), BandPath()),))
@@ -198,17 +200,21 @@ class TrueChain:
         return Bins.ranged(mean64, np.full(mean64.shape, index, np.uint8), *ends)
 
 
+@pytest.mark.parametrize("adapts", [False, True])
 @pytest.mark.parametrize("sigma", [3.0, 11.0])
-def test_the_bound_of_a_true_model_is_the_entropy(sigma):
-    """Where every p is the truth the bound has no gap, whatever the path: a term that is off would show."""
-    chain, rng = TrueChain(sigma), np.random.default_rng(2)
+def test_the_bound_of_a_true_model_is_the_entropy(sigma, adapts):
+    """Where every p is the truth the bound has no gap, whatever the path: a term that is off would show.
+
+    Statistics that adapt to the latents find nothing to learn, unless the latents are not those of the path.
+    """
+    chain, rng = TrueChain(sigma, adapts), np.random.default_rng(2)
     ratio = chain.path.retention(2)
     assert 0.3 < ratio < 0.7
     d = np.rint(sigma * rng.standard_normal((1, *chain.shape))).astype(np.int32)
     rows = band_vlb(chain, d, rng)
     entropy = 0.5 * np.log2(2 * np.pi * np.e * (sigma**2 + 1 / 12))
     assert [r["level"] for r in rows] == [0, 1, 2]
-    assert sum(r["vlb_bits"] for r in rows) / d.size == pytest.approx(entropy, rel=0.008)
+    assert sum(r["vlb_bits"] for r in rows) / d.size == pytest.approx(entropy, rel=0.012 if adapts else 0.008)
     assert all(r["calibration"] == pytest.approx(1, abs=0.12) for r in rows)
 
 

@@ -7,13 +7,16 @@ import pytest
 from tests.model_support import FEW_STEPS
 from vdmcompress.errors import UsageError
 from vdmcompress.train import run
-from vdmcompress.train.config import load_config
+from vdmcompress.train.config import TrainConfig, load_config
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (("batch = 3", "batch = 3\nlr = 1"), r"\[train\]: unknown key 'lr'; known are batch, crop"),
+        (
+            ("batch = 3", "batch = 3\nlr = 1"),
+            r"\[train\]: unknown key 'lr'; known are batch, chain_weight, crop",
+        ),
         (("blocks = 1", "blocks = 1\ndepth = 2"), "depth"),
         (("[train]", "[tain]"), "unknown key 'tain'"),
         (('name = "few"', 'nam = "few"'), "unknown key 'nam'"),
@@ -42,3 +45,10 @@ def test_shipped_configurations_are_read():
     ]
     with pytest.raises(UsageError, match="none"):
         load_config(folder / "none.toml")
+
+
+def test_direct_scales_turn_the_weights_round():
+    """Where bands are coded directly, chains count less and the direct predictions in full."""
+    config = TrainConfig(direct_scales=1, chain_weight=0.25, direct_weight=0.1)
+    assert [config.path_weights(scale) for scale in (0, 1, 5)] == [(0.25, 1.0), (1.0, 0.1), (1.0, 0.1)]
+    assert TrainConfig().path_weights(0) == (1.0, 0.1)
