@@ -5,7 +5,7 @@ level tell is learned here, from zero in each strip, so that nothing is sent and
 it is. A position's value x of a component has a distribution with mean m (coupled, see `gaussian.py`) and
 scale index s; refined it has m' and s':
 
-    u      = (x - m) / sigma(s), clipped to two sigma
+    u      = (x - m) / sigma(max(s, 18)), clipped to two
     p      = sum_t w_t u_t                                 over six neighbours before it, left and above,
                                                            m / sigma, and u of Y and Co at the position
     m'     = m + sigma(s) p
@@ -44,6 +44,7 @@ def refine(x: Array, bins: Bins, columns: int) -> Bins:
     """
     gaussian.check_values(x, bins)
     heads, words, sizes = np.zeros(1, np.uint64), np.zeros((1, 0), np.uint32), np.zeros(1, np.int64)
+    x = x if x.flags.writeable else x.copy()  # the kernel that pops writes x as well
     return _walk(heads, words, sizes, False, x, bins, columns)[1]
 
 

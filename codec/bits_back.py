@@ -39,7 +39,9 @@ class Chain(Protocol):
 
     @property
     def adapts(self) -> bool:
-        """Whether the statistics of p adapt within a strip (`adaptive.py`); positions are in raster order."""
+        """Whether the statistics of p adapt within a strip (`adaptive.py`); the rows of a strip then have
+        equally many positions, in raster order.
+        """
 
     @property
     def strips(self) -> Sequence[slice]:

@@ -58,6 +58,7 @@ __all__ = [
     "TABLE_LENGTH",
     "VALUE_LIMIT",
     "WEIGHT_BITS",
+    "check_values",
     "code_length",
     "code_lengths",
     "gaussian_table",
@@ -230,6 +231,7 @@ def _gaussian_tables(mean: Array) -> npt.NDArray[np.int32]:
 
 
 def check_values(x: Array, bins: Bins) -> None:
+    """Raise BinsError for another shape or dtype than the bins', ValueOutOfRange for a value out of range."""
     _check_array("x", x, np.int32, bins.shape)
     index = int(kernels.first_outside(x, bins.mean, bins.low, bins.count, bins.window))
     if index >= 0:

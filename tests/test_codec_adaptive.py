@@ -105,6 +105,14 @@ def test_pop_inverts_push(components, lanes, extreme):
     assert stack.is_initial()
 
 
+def test_values_may_be_read_only():
+    x, bins = band(4, 5, 3, 2)
+    x.setflags(write=False)
+    stack = Stack.empty(1)
+    push(stack, x, bins, 5)
+    np.testing.assert_array_equal(pop(stack, bins, 5), x)
+
+
 def test_threads_do_not_change_the_bits():
     x, bins = band(100, 40, 3, 5)
     stacks = [random_stack(4, 10) for _ in range(2)]

@@ -57,7 +57,7 @@ class Encoded:
 
 
 def lane_count(height: int, width: int) -> int:
-    """Lanes of the stack, by image size: 1 below 64x64, up to 16; a lane costs 8 bytes."""
+    """Lanes of the stack, by image size: 1 below 64x64, up to 16; a lane costs 5 to 8 bytes."""
     lanes = 1
     while lanes < 16 and lanes * 16384 < height * width:
         lanes *= 2
