@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,16 +25,39 @@ CROPS = 4
 def load_graph(checkpoint: Path, config: NetworkConfig) -> Graph:
     """Averaged weights of a checkpoint of the phases direct, experts or rounding, on the CPU.
 
-    Raises UsageError where the checkpoint is in belief form or has another graph than the configuration.
+    A direct form of fewer blocks is made as deep as the configuration asks (`deepen`).  Raises UsageError
+    where the checkpoint is in belief form or has another graph than the configuration.
     """
     from vdmcompress.train.experts import Experts
 
     state = load_state(checkpoint, torch.device("cpu"))
     form = state.get("form", Denoiser.form)
-    if form not in (Denoiser.form, Experts.form):
+    if form == Experts.form:
+        return load_averaged(Experts(config), state, checkpoint)
+    if form != Denoiser.form:
         raise UsageError(f"{checkpoint} is in {form} form; give a checkpoint of the direct form")
-    model: Graph = Experts(config) if form == Experts.form else Denoiser(config)
-    return load_averaged(model, state, checkpoint)
+    blocks = sum(name.startswith("a.") for name in state["ema"])
+    if not 0 < blocks < config.blocks:
+        return load_averaged(Denoiser(config), state, checkpoint)
+    return deepen(load_averaged(Denoiser(replace(config, blocks=blocks)), state, checkpoint), config.blocks)
+
+
+@torch.no_grad()
+def deepen(shallow: Denoiser, blocks: int) -> Denoiser:
+    """The same function with more blocks: the new ones come last and their B is zero.
+
+    A network that has used up its size goes on from where it is (Net2Net, Chen et al. 2016).
+    """
+    made, n = Denoiser(replace(shallow.config, blocks=blocks)), shallow.config.blocks
+    old = dict(shallow.named_parameters())
+    for name, to in made.named_parameters():
+        if name in ("gain", "shift", "offset"):
+            to[:, :n].copy_(old[name])
+        elif name in old:
+            to.copy_(old[name])
+        elif name.startswith("b."):
+            to.zero_()
+    return made
 
 
 def start_direct(checkpoint: Path, config: RunConfig, images: ValidationSet) -> Graph:

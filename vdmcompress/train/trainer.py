@@ -23,6 +23,9 @@ M = TypeVar("M", bound=nn.Module)
 Terms = dict[int, tuple[float, float | None]]
 """slot -> (bits a value, bits a value of the direct prediction)."""
 
+UNIFORM = 0.15
+"""Share of the uniform distribution in the draw of evaluations: those that count little are still visited."""
+
 
 def rate_scale(step: int, config: TrainConfig) -> float:
     """Factor of the learning rates at a step: warm-up, constant, then linear decay to 2 %."""
@@ -43,9 +46,9 @@ class StepSampler:
         self.mean = np.ones((scales, slots))
 
     def chances(self, scale: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Probabilities of the slots of a scale, at least half of uniform."""
+        """Probabilities of the slots of a scale, at least UNIFORM of the uniform distribution."""
         m = self.mean[scale]
-        chance: np.ndarray[Any, np.dtype[np.float64]] = 0.5 / m.size + 0.5 * m / m.sum()
+        chance: np.ndarray[Any, np.dtype[np.float64]] = UNIFORM / m.size + (1 - UNIFORM) * m / m.sum()
         return chance
 
     def update(self, scale: int, slot: int, bits: float) -> None:
