@@ -73,7 +73,7 @@ class Fake:
             pixels.flat[0] ^= 1
         return pixels[::scale, ::scale]
 
-    def selftest(self):
+    def selftest(self, model=None):
         self.calls.append(("selftest",))
         return [("table", True, "ok"), *((name, False, "differs") for name in self.faults)]
 

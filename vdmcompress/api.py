@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vdmcompress.border import guarded
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
-from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, pack, peek, unpack
+from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -39,6 +40,7 @@ REFERENCE_DEVICE: Final = "cpu_float"
 """The plainest way of computing the exact networks, asked when the chosen one is in doubt."""
 
 
+@guarded
 def encode(
     image: Pixels | Image.Image,
     *,
@@ -67,13 +69,16 @@ def encode(
     threads = _thread_count(threads)
     chosen = _load_model(model)
     data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress)
-    if may_beat(pixels, len(data)):
+    if data is None:
+        data = _encode_classical(pixels)
+    elif may_beat(pixels, len(data)):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
         _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"))
     return data
 
 
+@guarded
 def decode(
     data: Data,
     *,
@@ -157,12 +162,13 @@ def _encode_diffusion(
     device: str,
     order: tuple[int, ...],
     progress: Progress | None,
-) -> bytes:
+) -> bytes | None:
+    """The file with a diffusion payload; None where that is so short that no file may hold it (`holds`)."""
     from vdmcompress.cascade import encode_pixels
 
     encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order)
     header = _header(Kind.DIFFUSION, pixels, model.hash8, encoded.plan, len(encoded.lanes))
-    return pack(header, encoded.lanes)
+    return pack(header, encoded.lanes) if holds(header, sum(map(len, encoded.lanes))) else None
 
 
 def _encode_classical(pixels: Pixels) -> bytes:
@@ -194,7 +200,7 @@ def _decode_diffusion(
             failure = _other_pixels(header)
     from vdmcompress.exact import selftest
 
-    faults = [f"{name}: {detail}" for name, sound, detail in selftest() if not sound]
+    faults = [f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound]
     if faults:
         raise MachineError(f"this machine computes differently ({'; '.join(faults)}); decode on another one")
     raise failure

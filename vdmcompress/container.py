@@ -22,7 +22,10 @@ __all__ = [
     "Header",
     "Kind",
     "Limits",
+    "decoding_memory",
+    "file_length",
     "file_lengths",
+    "holds",
     "pack",
     "peek",
     "unpack",
@@ -38,6 +41,12 @@ VERSION: Final = 0
 
 MODEL_BYTES: Final = 8
 MAX_LANES: Final = 64
+FREE_PIXELS: Final = 1 << 12
+PIXELS_PER_BYTE: Final = 64
+"""A diffusion payload of n bytes holds at most FREE_PIXELS + n * PIXELS_PER_BYTE pixels (docs/format.md)."""
+
+_MEMORY_BASE: Final = 1 << 27
+_MEMORY_PER_PIXEL: Final = {"diffusion": 80, "classical": 48}
 _CRC_BYTES: Final = 4
 _VARINT_BYTES: Final = 5
 _KIND_BITS: Final = 0x03
@@ -94,9 +103,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader is ready to work on.  max_pixels: width times height."""
+    """What a reader is ready to work on.
+
+    max_pixels: width times height.  max_memory: bytes that decoding may take beyond what the process holds
+    already, by the estimate of `decoding_memory`; None for any number.
+    """
 
     max_pixels: int = 2**28
+    max_memory: int | None = None
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -107,6 +121,8 @@ def pack(header: Header, payload: Sequence[Data]) -> bytes:
     fault = header.fault()
     if fault is None and len(payload) != header.lanes:
         fault = f"{len(payload)} lanes of payload, header has {header.lanes}"
+    if fault is None and not holds(header, sum(len(lane) for lane in payload)):
+        fault = _too_short(header, sum(len(lane) for lane in payload))
     if fault is not None:
         raise UsageError(f"no file can hold {fault}")
     head = _pack_head(header, [len(lane) for lane in payload])
@@ -118,9 +134,9 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
     """Header and lanes of a file.
 
     Raises DamagedFileError for anything but a whole and unaltered file, UnsupportedImageError for a file of
-    another format version, LimitError for an image beyond the limits.
+    another format version, LimitError for an image beyond the limits, UsageError for what is no bytes.
     """
-    view = memoryview(data).cast("B")
+    view = _bytes_of(data)
     if bytes(view[: len(MAGIC)]) != MAGIC:
         raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
     body = view[:-_CRC_BYTES]
@@ -134,6 +150,14 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
             f"image of {header.width}x{header.height} = {pixels} pixels, allowed are {limits.max_pixels}; "
             "raise the limit if you trust the file"
         )
+    if not holds(header, sum(lengths)):
+        raise damaged(_too_short(header, sum(lengths)))
+    need = decoding_memory(header)
+    if limits.max_memory is not None and need > limits.max_memory:
+        raise LimitError(
+            f"image of {header.width}x{header.height} takes about {need} bytes of memory, allowed are "
+            f"{limits.max_memory}; raise the limit if you trust the file"
+        )
     lanes = []
     for length in lengths:
         lanes.append(body[start : start + length])
@@ -146,10 +170,50 @@ def peek(data: Data, limits: Limits = DEFAULT_LIMITS) -> Header:
     return unpack(data, limits)[0]
 
 
+def holds(header: Header, payload: int) -> bool:
+    """Whether a payload of so many bytes may belong to the header.
+
+    Only diffusion has a bound: it ties the work of decoding to the size of the file, so that no small file
+    can ask for an hour of network time.  Such images are left to the classical kinds.
+    """
+    pixels = header.width * header.height
+    return header.kind is not Kind.DIFFUSION or pixels <= FREE_PIXELS + PIXELS_PER_BYTE * payload
+
+
+def decoding_memory(header: Header) -> int:
+    """Bytes that decoding takes at most, estimated from measurements (docs/security.md), rounded up.
+
+    The model, the libraries and the working memory of each thread beyond the first are not in it.
+    """
+    kind = "diffusion" if header.kind is Kind.DIFFUSION else "classical"
+    positions = 4 * ((header.width + 1) // 2) * ((header.height + 1) // 2)
+    return _MEMORY_BASE + _MEMORY_PER_PIXEL[kind] * positions
+
+
+def file_length(header: Header, payload: Sequence[Data]) -> int:
+    """Bytes of the file of a header and its lanes, whether or not `holds` lets it be written."""
+    lengths = [len(lane) for lane in payload]
+    return len(_pack_head(header, lengths)) + sum(lengths) + _CRC_BYTES
+
+
 def file_lengths(data: Data) -> tuple[int, int]:
     """(bytes that are not payload, bytes of payload) of a file."""
     payload = sum(len(lane) for lane in unpack(data)[1])
     return memoryview(data).nbytes - payload, payload
+
+
+def _bytes_of(data: Data) -> memoryview:
+    try:
+        return memoryview(data).cast("B")
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a file is given as {type(data).__name__}, allowed are its bytes") from error
+
+
+def _too_short(header: Header, payload: int) -> str:
+    return (
+        f"a diffusion payload of {payload} bytes for {header.width}x{header.height} pixels, allowed are at "
+        f"most {FREE_PIXELS + PIXELS_PER_BYTE * payload}"
+    )
 
 
 def _pack_head(header: Header, lengths: Sequence[int]) -> bytes:
