@@ -76,31 +76,32 @@ def _lines(stream: IO[str], into: queue.Queue[str | None]) -> None:
     into.put(None)
 
 
-def _range(given: argparse.Namespace, first: int, count: int, tally: Tally) -> int:
-    """Run a worker over a range; the number of the first case that is still to be done."""
-    numbers = [str(v) for v in (given.seed, first, count, given.memory << 20)]
-    command = [sys.executable, "-m", "fuzz.worker", given.target, *numbers]
+def watch(command: list[str], first: int, count: int, patience: float, tally: Tally) -> int:
+    """Run a worker over a range; the number of the first case that is still to be done.
+
+    patience: seconds that a case may take before its worker is ended.
+    """
     alone = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | alone)
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_lines, args=(process.stdout, lines), daemon=True).start()
-    begun, patience = first, START_SECONDS
+    begun, wait = first, START_SECONDS
     try:
         while True:
-            line = lines.get(timeout=patience)
+            line = lines.get(timeout=wait)
             if line is None:
                 break
             if line.startswith("{"):
                 tally.add(json.loads(line))
                 begun += 1
             else:
-                begun, patience = int(line), given.patience
+                begun, wait = int(line), patience
         status = process.wait()
         fault = f"the worker ended with status {status}" if status else None
     except queue.Empty:
         process.kill()
         process.wait()
-        fault = f"no end after {patience:g} s"
+        fault = f"no end after {wait:g} s"
     if fault is None:
         return first + count
     record = {"case": begun, "kind": "worker", "result": fault, "broken": True}
@@ -137,7 +138,10 @@ def main() -> int:
     tally, start = Tally(given.seconds, given.memory << 20), time.perf_counter()
     at, end = given.first, given.first + given.cases
     while at < end:
-        at = _range(given, at, min(given.chunk, end - at), tally)
+        count = min(given.chunk, end - at)
+        numbers = [str(v) for v in (given.seed, at, count, given.memory << 20)]
+        command = [sys.executable, "-m", "fuzz.worker", given.target, *numbers]
+        at = watch(command, at, count, given.patience, tally)
         print(f"{at - given.first} cases, {len(tally.broken)} broken promises", file=sys.stderr, flush=True)
     report = {**tally.report(), "seconds": time.perf_counter() - start, "seed": given.seed}
     text = json.dumps(report, indent=1)

@@ -89,30 +89,34 @@ def _status(name: str) -> int:
     raise ValueError(f"/proc/self/status has no {name}")
 
 
+def attempt(found: Cases, seed: int, index: int) -> dict[str, Any]:
+    """Try a case: what came of it, seconds, bytes of memory."""
+    kind, data, scale = found.make(seed, index)
+    Path("/proc/self/clear_refs").write_text("5")
+    held, wall, processor = _status("VmRSS"), time.perf_counter(), time.process_time()
+    try:
+        result, broken = found.target(data, scale), False
+    except Exception as error:  # all that is no VdmError is what is looked for
+        result, broken = f"{type(error).__name__}: {error}", True
+    return {
+        "case": index,
+        "kind": kind,
+        "result": result,
+        "broken": broken,
+        "wall": time.perf_counter() - wall,
+        "processor": time.process_time() - processor,
+        "memory": max(_status("VmHWM") - held, 0),
+    }
+
+
 def run(found: Cases, seed: int, first: int, count: int, memory: int) -> None:
     """Try the cases and print a line for each, before (its number) and after (what came of it)."""
     found.target(found.seeds[found.names[0]], 1)  # what is imported and compiled once is no case's cost
     bound = _status("VmSize") + memory
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     for index in range(first, first + count):
-        kind, data, scale = found.make(seed, index)
         print(index, flush=True)
-        Path("/proc/self/clear_refs").write_text("5")
-        held, wall, processor = _status("VmRSS"), time.perf_counter(), time.process_time()
-        try:
-            result, broken = found.target(data, scale), False
-        except Exception as error:  # all that is no VdmError is what is looked for
-            result, broken = f"{type(error).__name__}: {error}", True
-        record: dict[str, Any] = {
-            "case": index,
-            "kind": kind,
-            "result": result,
-            "broken": broken,
-            "wall": time.perf_counter() - wall,
-            "processor": time.process_time() - processor,
-            "memory": max(_status("VmHWM") - held, 0),
-        }
-        print(json.dumps(record), flush=True)
+        print(json.dumps(attempt(found, seed, index)), flush=True)
 
 
 def main() -> None:

@@ -155,6 +155,16 @@ def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
     assert vdmcompress.peek(data).kind is Kind.DIFFUSION
 
 
+def test_a_diffusion_payload_too_short_for_the_format_is_never_written(fake, monkeypatch):
+    """However small it is, and although the screen would not ask for a classical one."""
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size: False)
+    flat = np.full((600, 600), 5, np.uint8)
+    assert len(zlib.compress(flat.tobytes())) < (flat.size - 4096) / 64
+    data = vdmcompress.encode(flat, threads=1)
+    assert vdmcompress.peek(data).kind is not Kind.DIFFUSION
+    assert np.array_equal(vdmcompress.decode(data), flat)
+
+
 @pytest.mark.parametrize("pixels", [NOISE, GREY, FLAT, FLAT[:1, :1], GREY[:1]])
 def test_never_larger_than_webp_and_64_bytes(fake, pixels):
     out = io.BytesIO()
@@ -306,6 +316,7 @@ def test_exit_codes_of_the_tree():
         "DamagedFileError": 3,
         "ModelMissingError": 4,
         "LimitError": 5,
+        "DefectError": 1,
         "MachineError": 6,
     }
     assert expected.items() <= codes.items()
