@@ -1,11 +1,14 @@
 """A memory limit changes tiles, never bytes; what cannot fit is refused before any work."""
 
+import zlib
+
 import numpy as np
 import pytest
 
 from tests import model_support
 from vdmcompress import api
 from vdmcompress.cascade import decode_pixels, encode_pixels
+from vdmcompress.container import Header, Kind, pack
 from vdmcompress.errors import LimitError
 from vdmcompress.memory import PROCESS_BYTES, TILES, choose_tile, memory_needed
 
@@ -44,8 +47,11 @@ def test_the_limit_does_not_alter_the_bytes(tiny_model):
 
 def test_a_limit_too_low_is_refused_by_encode_and_decode(monkeypatch):
     monkeypatch.setenv("VDMC_MODEL_PATH", str(model_support.DATA))
-    pixels = model_support.photo(80, 90)
-    data = api.encode(pixels, model=str(model_support.INTEGER))
+    pixels, model = model_support.photo(80, 90), model_support.load_tiny()
+    encoded = encode_pixels(pixels, model, 1)
+    lanes, crc = encoded.lanes, zlib.crc32(pixels.tobytes())
+    data = pack(Header(Kind.DIFFUSION, 90, 80, 3, crc, model.hash8, encoded.plan, len(lanes)), lanes)
+    np.testing.assert_array_equal(api.decode(data), pixels)
     with pytest.raises(LimitError, match="90x80"):
         api.encode(pixels, model=str(model_support.INTEGER), memory=1 << 20)
     with pytest.raises(LimitError, match="90x80"):
