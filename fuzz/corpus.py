@@ -49,7 +49,7 @@ def digest(pixels: Pixels) -> str:
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
-def diffusion_file(pixels: Pixels, order: str = "coarse") -> bytes:
+def diffusion_file(pixels: Pixels, order: str = "one") -> bytes:
     """A file of kind diffusion with the tiny model, whatever its size."""
     from vdmcompress.cascade import encode_pixels
     from vdmcompress.model_file import read_model
@@ -118,7 +118,7 @@ def damaged_files(sound: dict[str, bytes]) -> dict[str, bytes]:
         "noise": pack(header, [noise]),
         "other-payload": pack(header, [bytes(other[0])]),
         "other-size": pack(replace(header, width=header.height, height=header.width), [lane]),
-        "other-plan": pack(replace(header, plan=5), [lane]),
+        "other-plan": pack(replace(header, plan=2 - header.plan), [lane]),
         "no-such-plan": pack(replace(header, plan=2**32 - 1), [lane]),
         "other-lanes": pack(replace(header, lanes=2), [lane[:middle], lane[middle:]]),
         "grey-flag": pack(replace(header, channels=1), [lane]),

@@ -27,8 +27,8 @@ from vdmcompress.model_file import parse_model
 
 Pixels = NDArray[np.uint8]
 
-LIMITS = Limits(max_pixels=1 << 18, max_memory=1 << 28)
-"""Of the runs: an image of 512x512, 256 MiB."""
+LIMITS = Limits(max_pixels=1 << 18)
+"""Of the runs: an image of 512x512."""
 
 
 class Broken(Exception):

@@ -50,7 +50,7 @@ class Fake:
             raise ModelMissingError(f"model {hash8.hex()} is missing")
         return self.load_model("found")
 
-    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=()):
+    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=(), memory=None):
         self.calls.append(("encode", threads, device))
         self.order = order
         if progress is not None:
@@ -59,7 +59,18 @@ class Fake:
         return types.SimpleNamespace(lanes=[data[:3], data[3:]], plan=5)
 
     def decode_pixels(
-        self, lanes, height, width, channels, plan, model, threads, scale=1, progress=None, device="auto"
+        self,
+        lanes,
+        height,
+        width,
+        channels,
+        plan,
+        model,
+        threads,
+        scale=1,
+        progress=None,
+        device="auto",
+        memory=None,
     ):
         self.calls.append(("decode", threads, device, scale, plan))
         if progress is not None:

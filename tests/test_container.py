@@ -17,7 +17,6 @@ from vdmcompress.container import (
     Header,
     Kind,
     Limits,
-    decoding_memory,
     file_length,
     file_lengths,
     holds,
@@ -169,17 +168,6 @@ def test_limits():
         peek(huge)
     with pytest.raises(LimitError, match="4294967295x4294967295"):
         peek(diffusion(size=b"\xff\xff\xff\xff\x0f" * 2))
-
-
-def test_limit_of_memory():
-    header = Header(Kind.PNG, 1000, 999, 3, 0)
-    data, need = pack(header, [b""]), decoding_memory(header)
-    assert need > 3 * 1000 * 999
-    assert peek(data, Limits(max_memory=need)) == header
-    with pytest.raises(LimitError, match=f"about {need} bytes of memory, allowed are {need - 1}"):
-        peek(data, Limits(max_memory=need - 1))
-    thin = Header(Kind.PNG, 1, 1000 * 999, 3, 0)
-    assert decoding_memory(thin) > need, "positions are padded to an even number on both sides"
 
 
 def test_a_small_file_cannot_ask_for_much_work():

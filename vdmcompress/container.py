@@ -22,7 +22,6 @@ __all__ = [
     "Header",
     "Kind",
     "Limits",
-    "decoding_memory",
     "file_length",
     "file_lengths",
     "holds",
@@ -44,9 +43,6 @@ MAX_LANES: Final = 64
 FREE_PIXELS: Final = 1 << 12
 PIXELS_PER_BYTE: Final = 64
 """A diffusion payload of n bytes holds at most FREE_PIXELS + n * PIXELS_PER_BYTE pixels (docs/format.md)."""
-
-_MEMORY_BASE: Final = 1 << 27
-_MEMORY_PER_PIXEL: Final = {"diffusion": 80, "classical": 48}
 _CRC_BYTES: Final = 4
 _VARINT_BYTES: Final = 5
 _KIND_BITS: Final = 0x03
@@ -103,14 +99,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader is ready to work on.
-
-    max_pixels: width times height.  max_memory: bytes that decoding may take beyond what the process holds
-    already, by the estimate of `decoding_memory`; None for any number.
-    """
+    """What a reader is ready to work on.  max_pixels: width times height."""
 
     max_pixels: int = 2**28
-    max_memory: int | None = None
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -152,12 +143,6 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
         )
     if not holds(header, sum(lengths)):
         raise damaged(_too_short(header, sum(lengths)))
-    need = decoding_memory(header)
-    if limits.max_memory is not None and need > limits.max_memory:
-        raise LimitError(
-            f"image of {header.width}x{header.height} takes about {need} bytes of memory, allowed are "
-            f"{limits.max_memory}; raise the limit if you trust the file"
-        )
     lanes = []
     for length in lengths:
         lanes.append(body[start : start + length])
@@ -178,16 +163,6 @@ def holds(header: Header, payload: int) -> bool:
     """
     pixels = header.width * header.height
     return header.kind is not Kind.DIFFUSION or pixels <= FREE_PIXELS + PIXELS_PER_BYTE * payload
-
-
-def decoding_memory(header: Header) -> int:
-    """Bytes that decoding takes at most, estimated from measurements (docs/security.md), rounded up.
-
-    The model, the libraries and the working memory of each thread beyond the first are not in it.
-    """
-    kind = "diffusion" if header.kind is Kind.DIFFUSION else "classical"
-    positions = 4 * ((header.width + 1) // 2) * ((header.height + 1) // 2)
-    return _MEMORY_BASE + _MEMORY_PER_PIXEL[kind] * positions
 
 
 def file_length(header: Header, payload: Sequence[Data]) -> int:
