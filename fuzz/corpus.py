@@ -1,4 +1,4 @@
-"""The committed corpus: sound files of every kind with the tests' tiny model, and characteristic damaged ones.
+"""The committed corpus: sound files of every kind with the tests' tiny model, and typical damaged ones.
 
     tests/data/corpus/sound/*.vdm      must decode, to the pixels whose SHA-256 the table has
     tests/data/corpus/damaged/*.vdm    must be refused, with the error that the table has
@@ -76,7 +76,7 @@ def _classical_file(pixels: Pixels, wanted: Kind) -> bytes:
 
 
 def sound_files() -> dict[str, bytes]:
-    """Name -> file: diffusion in both modes, odd sizes, several plans and lanes; WebP and PNG in both modes."""
+    """Name -> file: diffusion, WebP and PNG, each in both modes; odd sizes, several plans and lanes."""
     ramp = np.tile(np.arange(20, 60, dtype=np.uint8), (30, 1))
     tall = np.zeros((16400, 1), np.uint8)
     return {

@@ -81,7 +81,7 @@ def watch(command: list[str], first: int, count: int, patience: float, tally: Ta
 
     patience: seconds that a case may take before its worker is ended.
     """
-    alone = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    alone = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | alone)
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_lines, args=(process.stdout, lines), daemon=True).start()

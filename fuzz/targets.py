@@ -5,8 +5,9 @@ that is no VdmError or an unforeseen one, or a wrong picture.
 
 What a wrong picture is: decode gave pixels although the file is not the one that an encoder wrote for them.
 Checksums are no signatures: whoever makes up a picture and its checksum together makes another sound file,
-and no mutation here does that.  A mutation keeps the checksum of the pixels of some seed, or makes one up.  So what is
-accepted must be, in size, mode and every pixel, the picture of a seed with this checksum; all else is wrong.
+and no mutation here does that.  A mutation keeps the checksum of the pixels of some seed, or makes one up.
+So what is accepted must be, in size, mode and every pixel, the picture of a seed with this checksum; all else
+is wrong.
 """
 
 from __future__ import annotations

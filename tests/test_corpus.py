@@ -1,4 +1,4 @@
-"""The committed corpus: old files decode, with a model found through VDMC_MODEL_PATH alone; damage has its error."""
+"""The committed corpus: old files decode, their model found by VDMC_MODEL_PATH alone; damage is named."""
 
 import pytest
 

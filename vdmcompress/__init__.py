@@ -4,6 +4,11 @@
     pixels = vdmcompress.decode(data)        # the same pixels
     header = vdmcompress.peek(data)          # what the file says of itself
 
+    vdmcompress.encode_file("a.png", "a.vdm")
+    vdmcompress.decode_file("a.vdm", "back.png")
+    header = vdmcompress.peek_file("a.vdm")
+
+Examples stand in docs/library.md; `import vdmcompress.pillow` teaches Pillow to open and save the files.
 All errors are children of VdmError; their tree stands in vdmcompress.errors.
 """
 
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdmcompress.errors import (
     DamagedFileError,
+    DefectError,
     LimitError,
     MachineError,
     ModelMissingError,
@@ -21,23 +27,38 @@ from vdmcompress.errors import (
 
 if TYPE_CHECKING:
     from vdmcompress.api import decode, encode, peek
-    from vdmcompress.container import Header
+    from vdmcompress.api_files import decode_file, encode_file, peek_file
+    from vdmcompress.container import Header, Limits
 
 __all__ = [
     "DamagedFileError",
+    "DefectError",
     "Header",
     "LimitError",
+    "Limits",
     "MachineError",
     "ModelMissingError",
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
     "decode",
+    "decode_file",
     "encode",
+    "encode_file",
     "peek",
+    "peek_file",
 ]
 
-_LAZY = {"decode": "api", "encode": "api", "peek": "api", "Header": "container"}
+_LAZY = {
+    "decode": "api",
+    "decode_file": "api_files",
+    "encode": "api",
+    "encode_file": "api_files",
+    "peek": "api",
+    "peek_file": "api_files",
+    "Header": "container",
+    "Limits": "container",
+}
 
 
 def __getattr__(name: str) -> Any:

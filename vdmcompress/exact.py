@@ -175,7 +175,8 @@ def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
     from vdmcompress.model_file import list_models, load_model
 
     results = [("table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, "")]
-    for model in [load_model(info.path) for info in list_models()] if model is None else [model]:
+    found = [load_model(info.path) for info in list_models()] if model is None else [model]
+    for model in found:
         for backend in candidate_backends("cpu"):
             name = f"model {model.name} on {backend.name}"
             try:

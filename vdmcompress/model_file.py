@@ -207,7 +207,7 @@ def read_model(path: Path) -> Model:
 def model_paths() -> Iterator[Path]:
     """Model files in the package, then in the folders of VDMC_MODEL_PATH.
 
-    What cannot be one is passed over: other kinds of files, files beyond the limit, files that may not be read.
+    What cannot be one is passed over: other than regular files, files beyond the limit, unreadable ones.
     """
     shipped = Path(str(files("vdmcompress"))) / "models"
     folders = [shipped, *(Path(p) for p in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if p)]
