@@ -136,18 +136,17 @@ def main() -> int:
     given = parser.parse_args()
     os.environ["VDMC_MODEL_PATH"] = str(corpus.DATA)
     tally, start = Tally(given.seconds, given.memory << 20), time.perf_counter()
-    at, end = given.first, given.first + given.cases
+    at, end = given.first, given.first + max(given.cases, 1)
     while at < end:
         count = min(given.chunk, end - at)
         numbers = [str(v) for v in (given.seed, at, count, given.memory << 20)]
         command = [sys.executable, "-m", "fuzz.worker", given.target, *numbers]
         at = watch(command, at, count, given.patience, tally)
         print(f"{at - given.first} cases, {len(tally.broken)} broken promises", file=sys.stderr, flush=True)
-    report = {**tally.report(), "seconds": time.perf_counter() - start, "seed": given.seed}
-    text = json.dumps(report, indent=1)
-    print(text)
-    if given.report is not None:
-        given.report.write_text(text + "\n")
+        report = {**tally.report(), "seconds": time.perf_counter() - start, "seed": given.seed}
+        if given.report is not None:
+            given.report.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
     _keep(given, tally)
     return 1 if tally.broken else 0
 

@@ -30,6 +30,14 @@ GREY = np.random.default_rng(1).integers(0, 256, (70, 80)).astype(np.uint8)
 FLAT = np.full((70, 80, 3), 77, np.uint8)
 
 
+@dataclass(eq=False)
+class FakeModel:
+    """Each one is another model."""
+
+    name: str
+    hash8: bytes = HASH
+
+
 @dataclass
 class Fake:
     """Stands for the diffusion modules: codes with zlib, records calls, and can be told to go wrong."""
@@ -43,7 +51,7 @@ class Fake:
 
     def load_model(self, name=None):
         self.calls.append(("load", name))
-        return types.SimpleNamespace(hash8=HASH, name=name or "photo")
+        return FakeModel(name or "photo")
 
     def find_model(self, hash8):
         if hash8 not in self.known:
@@ -271,6 +279,18 @@ def test_file_and_machine_are_told_apart(fake, faults, error, raises):
         vdmcompress.decode(data, threads=1)
     assert caught.value.exit_code == error.exit_code
     assert fake.calls[-1] == ("selftest",)
+
+
+def test_the_machine_is_asked_once_for_many_damaged_files(fake, monkeypatch):
+    """Else each damaged file of a folder would cost a self-test."""
+    one = FakeModel("photo")
+    monkeypatch.setattr(fake, "load_model", lambda name=None: one)
+    fake.raises = DamagedFileError("out of range")
+    for _ in range(3):
+        with pytest.raises(DamagedFileError):
+            vdmcompress.decode(diffusion_file(NOISE), threads=1)
+    assert fake.calls.count(("selftest",)) == 1
+    assert sum(call[0] == "decode" for call in fake.calls) == 6
 
 
 def test_other_errors_are_not_tried_again(fake):

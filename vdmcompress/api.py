@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -203,12 +204,18 @@ def _decode_diffusion(
             if scale > 1 or _agree(pixels, header):
                 return pixels
             failure = _other_pixels(header)
-    from vdmcompress.exact import selftest
-
-    faults = [f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound]
+    faults = _machine_faults(model)
     if faults:
         raise MachineError(f"this machine computes differently ({'; '.join(faults)}); decode on another one")
     raise failure
+
+
+@lru_cache(maxsize=1)
+def _machine_faults(model: Model) -> tuple[str, ...]:
+    """What is wrong with this machine; asked once for many damaged files of a model."""
+    from vdmcompress.exact import selftest
+
+    return tuple(f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound)
 
 
 def _decode_once(
