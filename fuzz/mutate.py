@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def repaired_fields(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
     other, _ = unpack(seeds[int(rng.integers(len(seeds)))])
     size = (1, 2, 3, header.height, header.width, header.width + 1, 2 * header.width, 500, 2**14, 2**32 - 1)
     number = (0, 1, 2, 3, 4, 5, 6, 7, 2**16, 2**32 - 1)
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"width": int(rng.choice(size))},
         {"height": int(rng.choice(size))},
         {"width": header.height, "height": header.width},
