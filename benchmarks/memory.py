@@ -62,8 +62,8 @@ def work(direction: str, source: Path, target: Path, threads: int | None, limit:
 def main(arguments: Sequence[str]) -> int:
     """Measure and print the table; 1 where decoding gave other pixels or a limit gave other bytes."""
     if arguments and arguments[0] == "--work":
-        direction, source, target, threads, limit = arguments[1:]
-        work(direction, Path(source), Path(target), int(threads) or None, int(limit) or None)
+        way, given, to, *numbers = arguments[1:]
+        work(way, Path(given), Path(to), *(int(number) or None for number in numbers))
         return 0
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     parser.add_argument("image", type=Path)
@@ -83,13 +83,13 @@ def main(arguments: Sequence[str]) -> int:
             files = [Path(place, name) for name in ("free.vdm", "tight.vdm")]
             limit = 0
             for file in files:
-                for direction, given, made in (("encode", source, file), ("decode", file, back)):
-                    record = _run(direction, given, made, options.threads, limit)
+                for direction, start, made in (("encode", source, file), ("decode", file, back)):
+                    record = _run(direction, start, made, options.threads, limit)
                     mib = [f"{record[key] / 2**20:.0f}" for key in ("estimate", "peak")]
                     shown = [f"{megapixels:g}", direction, f"{limit / 2**20:.0f}" if limit else "none"]
                     table.add_row(*shown, str(record["tile"]), *mib, f"{record['seconds']:.1f}")
                 equal = equal and np.array_equal(np.load(back), large)
-                limit = int(record["estimate"]) - 1 if not limit else limit
+                limit = limit or int(record["estimate"]) - 1
             equal = equal and files[0].read_bytes() == files[1].read_bytes()
     Console().print(table)
     print("pixels and bytes equal" if equal else "pixels or bytes differ")
