@@ -52,11 +52,14 @@ def work(direction: str, source: Path, target: Path, threads: int | None, limit:
         pixels = api.decode(source.read_bytes(), threads=threads, memory=limit)
         np.save(target, pixels)
     seconds = time.perf_counter() - start
-    size = (*pixels.shape[:2], 1 if pixels.ndim == 2 else 3, load_model(None), threads or default_threads())
-    tile = choose_tile(*size, limit)
+    height, width = pixels.shape[:2]
+    image = (height, width, 1 if pixels.ndim == 2 else 3)
+    model, count = load_model(None), threads or default_threads()
+    tile = choose_tile(*image, model, count, limit)
+    estimate = memory_needed(*image, model, count, tile)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     record = {"direction": direction, "seconds": seconds, "peak": peak, "tile": tile}
-    print(json.dumps(record | {"estimate": memory_needed(*size, tile)}))
+    print(json.dumps(record | {"estimate": estimate}))
 
 
 def main(arguments: Sequence[str]) -> int:
