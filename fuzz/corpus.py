@@ -87,7 +87,9 @@ def sound_files() -> dict[str, bytes]:
         "rgb-40x40-direct": diffusion_file(picture(40, 40, 3), "none"),
         "grey-129x128-lanes": diffusion_file(picture(129, 128, 1)),
         "rgb-1x1": diffusion_file(picture(1, 1, 3)),
-        "webp-rgb": _classical_file(np.repeat(ramp[..., None], 3, 2) + np.array([0, 9, 60], np.uint8), Kind.WEBP),
+        "webp-rgb": _classical_file(
+            np.repeat(ramp[..., None], 3, 2) + np.array([0, 9, 60], np.uint8), Kind.WEBP
+        ),
         "webp-grey": _classical_file(ramp, Kind.WEBP),
         "png-grey": _classical_file(tall, Kind.PNG),
         "png-rgb": _classical_file(np.repeat(tall[..., None], 3, 2), Kind.PNG),

@@ -23,6 +23,7 @@ from vdmcompress.errors import (
     UsageError,
     VdmError,
 )
+from vdmcompress.path import ORDERS
 
 HASH = bytes(range(8))
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 9, 3)).astype(np.uint8)
@@ -117,7 +118,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def no_classical(monkeypatch):
-    monkeypatch.setattr(api, "may_beat", lambda pixels, size: False)
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, **_: False)
 
 
 def diffusion_file(pixels, crc=None, model=HASH):
@@ -163,7 +164,7 @@ def test_smaller_one_wins(fake):
 def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
     asked = []
 
-    def may_beat(pixels, size):
+    def may_beat(pixels, size, careful, threads):
         asked.append(size)
         return False
 
@@ -176,7 +177,7 @@ def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
 
 def test_a_diffusion_payload_too_short_for_the_format_is_never_written(fake, monkeypatch):
     """However small it is, and although the screen would not ask for a classical one."""
-    monkeypatch.setattr(api, "may_beat", lambda pixels, size: False)
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, **_: False)
     flat = np.full((600, 600), 5, np.uint8)
     assert len(zlib.compress(flat.tobytes())) < (flat.size - 4096) / 64
     data = vdmcompress.encode(flat, threads=1)
@@ -352,3 +353,26 @@ def test_exit_codes_of_the_tree():
     }
     assert expected.items() <= codes.items()
     assert VdmError.exit_code == 1
+
+
+def test_an_effort_chooses_model_latents_and_screen(fake, monkeypatch):
+    screens = []
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful, threads: screens.append(careful))
+    for effort, model, encodings, careful in (
+        (1, "swift", 1, False),
+        (7, "photo", 1, True),
+        (9, "photo", 3, True),
+    ):
+        fake.calls.clear()
+        api.encode(GREY, effort=effort, verify=False)
+        assert fake.calls[0] == ("load", model)
+        assert [call[0] for call in fake.calls[1:]] == ["encode"] * encodings
+        assert screens.pop() is careful
+    fake.calls.clear()
+    api.encode(GREY, effort=9, model="other", latents="all", verify=False)
+    assert [call[0] for call in fake.calls] == ["load", "encode"]
+    assert fake.calls[0] == ("load", "other")
+    assert fake.order == ORDERS["all"]
+    for effort in (0, 10):
+        with pytest.raises(UsageError, match=f"effort {effort}, allowed are 1"):
+            api.encode(GREY, effort=effort)

@@ -9,6 +9,7 @@ from PIL import Image
 
 import vdmcompress
 from fuzz import corpus
+from vdmcompress.efforts import Effort
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "library.md"
@@ -19,7 +20,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | 
 def folder(tmp_path, monkeypatch):
     """A working folder with photo.png; the tests' model by default, one thread."""
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
-    monkeypatch.setattr("vdmcompress.model_file.DEFAULT", "tiny")
+    monkeypatch.setattr("vdmcompress.efforts.EFFORTS", 9 * (Effort("tiny", ("one",), careful=True),))
     monkeypatch.setattr("vdmcompress.engine.default_threads", lambda: 1)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(corpus.picture(20, 31, 3)).save("photo.png")

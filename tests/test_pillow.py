@@ -12,6 +12,7 @@ import vdmcompress.pillow
 from fuzz import corpus
 from vdmcompress import api
 from vdmcompress.container import Header, Kind, pack
+from vdmcompress.efforts import Effort
 from vdmcompress.errors import DamagedFileError, ModelMissingError, UsageError
 
 SOUND, DAMAGED = corpus.load("sound"), corpus.load("damaged")
@@ -22,7 +23,7 @@ GREY = np.tile(np.arange(20, 60, dtype=np.uint8), (30, 1))
 def tiny(monkeypatch):
     """The tests' model is found, and no other is taken by default."""
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
-    monkeypatch.setattr("vdmcompress.model_file.DEFAULT", "tiny")
+    monkeypatch.setattr("vdmcompress.efforts.EFFORTS", 9 * (Effort("tiny", ("one",), careful=True),))
     monkeypatch.setattr("vdmcompress.engine.default_threads", lambda: 1)
 
 
@@ -76,6 +77,8 @@ def test_options_reach_the_encoder(tmp_path):
     with pytest.raises(OSError, match="no model 'large'") as met:
         Image.fromarray(GREY).save(tmp_path / "a.vdm", model="large")
     assert isinstance(met.value.__cause__, ModelMissingError)
+    with pytest.raises(OSError, match="effort 0, allowed are 1"):
+        Image.fromarray(GREY).save(tmp_path / "a.vdm", effort=0)
     with pytest.raises(OSError, match="0 threads") as met:
         Image.fromarray(GREY).save(tmp_path / "a.vdm", threads=0)
     assert isinstance(met.value.__cause__, UsageError)

@@ -14,6 +14,7 @@ from PIL import Image
 from vdmcompress.border import guarded
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
+from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -48,33 +49,37 @@ def encode(
     model: str | None = None,
     threads: int | None = None,
     device: str = "auto",
-    latents: str = "one",
+    effort: int = DEFAULT_EFFORT,
+    latents: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
     memory: int | None = None,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
-    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  model: a name, a hash or a path
-    (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
-    the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one (the
-    default, the second-finest), all or none.  verify: decode the bytes and compare.  progress:
-    called with (done, total, what).  memory: bytes that diffusion may make the process take, None for any
-    number; it does not alter the bytes.
+    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  effort: 1 (fastest) to 9
+    (smallest), see `efforts.py`; it decides what model and latents are unless these are given.  model: a
+    name, a hash or a path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one
+    (the second-finest), all or none.  threads: default all processors.  device: auto, cpu or cuda; neither
+    alters the bytes.  verify: decode the bytes and compare.  progress: called with (done, total, what).
+    memory: bytes that diffusion may make the process take, None for any number; it does not alter the bytes.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
     _check_device(device)
-    if latents not in ORDERS:
+    wanted = effort_of(effort)
+    if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     pixels = _as_pixels(image)
     threads = _thread_count(threads)
-    chosen = _load_model(model)
-    data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress, memory)
-    if data is None:
+    chosen = _load_model(model or wanted.model)
+    ways = wanted.latents if latents is None else (latents,)
+    tried = [_encode_diffusion(pixels, chosen, threads, device, ORDERS[w], progress, memory) for w in ways]
+    data = min((made for made in tried if made is not None), key=len, default=b"")
+    if not data:
         data = _encode_classical(pixels)
-    elif may_beat(pixels, len(data)):
+    elif may_beat(pixels, len(data), careful=wanted.careful, threads=threads):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
         _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), memory)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vdmcompress import api
 from vdmcompress.container import DEFAULT_LIMITS, Header, Limits
+from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.errors import UsageError
 from vdmcompress.files import PathLike, check_output, write_file
 from vdmcompress.image_io import read_image, write_image
@@ -25,6 +26,7 @@ def encode_file(
     target: PathLike,
     *,
     model: str | None = None,
+    effort: int = DEFAULT_EFFORT,
     threads: int | None = None,
     device: str = "auto",
     verify: bool = True,
@@ -39,7 +41,15 @@ def encode_file(
     """
     check_output(target, force=force, inputs=[source])
     image = read_image(source, limits)
-    data = api.encode(image, model=model, threads=threads, device=device, verify=verify, progress=progress)
+    data = api.encode(
+        image,
+        model=model,
+        effort=effort,
+        threads=threads,
+        device=device,
+        verify=verify,
+        progress=progress,
+    )
     write_file(target, data, force=force, inputs=[source])
     return len(data)
 

@@ -29,7 +29,7 @@ MIME_TYPE: Final = "image/x-vdm"
 MODES: Final = {1: "L", 3: "RGB"}
 """Pillow's mode by the number of channels that a file has."""
 
-OPTIONS: Final = ("model", "threads", "device", "verify")
+OPTIONS: Final = ("model", "effort", "threads", "device", "verify")
 """What `Image.save` passes on to `vdmcompress.encode`; Pillow's other options have no meaning here."""
 
 UNKEPT: Final = ("exif", "icc_profile")
