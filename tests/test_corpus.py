@@ -1,13 +1,18 @@
 """The committed corpus: old files decode, their model found by VDMC_MODEL_PATH alone; damage is named."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from fuzz import corpus
 from tests import model_support
+from tests.test_model_file import rebuilt
 from vdmcompress import api, model_file
-from vdmcompress.container import Kind, peek, unpack
-from vdmcompress.errors import ModelMissingError
+from vdmcompress.container import Kind, pack, peek, unpack
+from vdmcompress.errors import DamagedFileError, ModelMissingError, VdmError
 
+tiny_model = model_support.tiny_model
 SOUND, DAMAGED, EXPECTED = corpus.load("sound"), corpus.load("damaged"), corpus.expected()
 
 
@@ -51,6 +56,18 @@ def test_without_the_model_its_hash_and_the_places_are_named(moved_model):
     header, _ = unpack(SOUND["rgb-17x12"])
     with pytest.raises(ModelMissingError, match=f"model {header.model.hex()} is not in .* VDMC_MODEL_PATH"):
         api.decode(SOUND["rgb-17x12"])
+
+
+@pytest.mark.parametrize("name", ["rgb-17x12", "grey-24x20", "rgb-64x64-latents"])
+def test_a_payload_of_another_model_is_damage(moved_model, name, tiny_model):
+    """Both models are there; the header names the other one, whose networks answer as they should."""
+    other = rebuilt(model_support.INTEGER.read_bytes(), linear=tiny_model.tensors["linear"] // 2)
+    (moved_model / "other.vdm.safetensors").write_bytes(other)
+    header, views = unpack(SOUND[name])
+    header = replace(header, model=hashlib.sha256(other).digest()[:8])
+    with pytest.raises(VdmError) as met:
+        api.decode(pack(header, [bytes(view) for view in views]), threads=1)
+    assert met.value.exit_code == DamagedFileError.exit_code
 
 
 @pytest.mark.parametrize("hostile", ["fifo", "folder", "broken link", "unreadable", "huge"])

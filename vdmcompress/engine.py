@@ -76,6 +76,7 @@ class Engine:
             self.backend = self._pool.submit(self._choose, device).result()
         except BaseException:
             start.abort()  # threads that wait for others, which the system refuses, would wait for ever
+            torch.set_num_threads(before)
             self._pool.shutdown(wait=False)
             raise
 
