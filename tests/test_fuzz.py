@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz import corpus, coverage, drive, mutate, worker
+from fuzz import corpus, coverage, drive, mutate, table, worker
 from fuzz.targets import LIMITS, Broken, FileTarget
 from vdmcompress.api import decode
 from vdmcompress.container import file_lengths, pack, peek, unpack
@@ -147,3 +147,13 @@ def test_a_small_file_starts_no_work(monkeypatch):
     assert file_lengths(SOUND["rgb-17x12"])[1] > 100
     with pytest.raises(LimitError, match="allowed are 1 MiB"):
         decode(SOUND["rgb-17x12"], memory=1 << 20)
+
+
+def test_the_page_has_the_figures_of_the_reports():
+    reports = table.load()
+    page = table.PAGE.read_text()
+    assert table.replace(page, table.render(reports)) == page
+    assert set(reports) == {"file", "image", "model"}
+    assert not any(report["broken"] for report in reports.values())
+    with pytest.raises(ValueError, match="must have <!-- fuzz -->"):
+        table.replace("no markers", "")
