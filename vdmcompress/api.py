@@ -48,6 +48,7 @@ def encode(
     latents: str = "coarse",
     verify: bool = True,
     progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
@@ -55,7 +56,7 @@ def encode(
     (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
     the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the
     default, all but the finest), all or none.  verify: decode the bytes and compare.  progress:
-    called with (done, total, what).
+    called with (done, total, what).  limits: what is refused as too large.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
@@ -63,14 +64,14 @@ def encode(
     _check_device(device)
     if latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    pixels = _as_pixels(image)
+    pixels = _as_pixels(image, limits)
     threads = _thread_count(threads)
     chosen = _load_model(model)
     data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress)
     if may_beat(pixels, len(data)):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
-        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"))
+        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits)
     return data
 
 
@@ -107,7 +108,7 @@ def decode(
     return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress)
 
 
-def _as_pixels(image: Pixels | Image.Image) -> Pixels:
+def _as_pixels(image: Pixels | Image.Image, limits: Limits) -> Pixels:
     pixels = image_pixels(image) if isinstance(image, Image.Image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -117,7 +118,7 @@ def _as_pixels(image: Pixels | Image.Image) -> Pixels:
             f"image has shape {pixels.shape}; allowed are (H, W) for grey and (H, W, 3) for RGB, not empty"
         )
     height, width = pixels.shape[:2]
-    most = DEFAULT_LIMITS.max_pixels
+    most = limits.max_pixels
     if height * width > most:
         raise LimitError(f"image of {width}x{height} pixels, allowed are {most} in all; cut it into parts")
     return np.ascontiguousarray(pixels)
@@ -239,10 +240,16 @@ def _preview(pixels: Pixels, scale: int) -> Pixels:
 
 
 def _verify(
-    data: bytes, pixels: Pixels, model: Model, threads: int, device: str, progress: Progress | None
+    data: bytes,
+    pixels: Pixels,
+    model: Model,
+    threads: int,
+    device: str,
+    progress: Progress | None,
+    limits: Limits,
 ) -> None:
     """Raise MachineError unless the bytes decode to the pixels."""
-    header, lanes = unpack(data)
+    header, lanes = unpack(data, limits)
     try:
         if header.kind is Kind.DIFFUSION:
             found = _decode_once(header, lanes, model, 1, threads, device, progress)
