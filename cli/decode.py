@@ -41,6 +41,7 @@ class DecodeSettings:
 @click.command(short_help="Decode compressed files to images.")
 @options.selection(".vdm files")
 @options.output
+@options.stdout
 @options.output_dir
 @click.option(
     "--format",
@@ -60,6 +61,7 @@ class DecodeSettings:
 def decode(
     selection: Selection,
     output: Path | None,
+    stdout: bool,
     output_dir: Path | None,
     kind: str | None,
     scale: str | None,
@@ -79,6 +81,7 @@ def decode(
     IN is a file, a folder with -r, or - for standard input. photo.vdm becomes photo.png, and photo.webp.vdm
     photo.webp. What fails does not stop the others; name collisions are found before any work.
     """
+    output = options.output_path(output, stdout)
     writing = Writing(force, skip_existing)
     if output is not None:
         kind = kind or _kind_of(output)

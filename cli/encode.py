@@ -35,6 +35,7 @@ class EncodeSettings:
 @click.command(short_help="Compress images, losslessly.")
 @options.selection("images")
 @options.output
+@options.stdout
 @options.output_dir
 @click.option("--full-name", is_flag=True, help="Keep the suffix of the image: a.png -> a.png.vdm.")
 @options.model
@@ -52,6 +53,7 @@ class EncodeSettings:
 def encode(
     selection: Selection,
     output: Path | None,
+    stdout: bool,
     output_dir: Path | None,
     full_name: bool,
     model: str | None,
@@ -74,6 +76,7 @@ def encode(
     Each file is decoded again and compared before it is written. IN is a file, a folder with -r, or - for
     standard input. What fails does not stop the others; name collisions are found before any work.
     """
+    output = options.output_path(output, stdout)
     writing = Writing(force, skip_existing, remove)
     sources = selection.find(IMAGE_SUFFIXES)
     targets = plan(sources.files, output, output_dir, partial(coded_name, full=full_name), ADVICE)

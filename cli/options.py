@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from cli.sources import STREAM, Selection
 from vdmcompress.container import DEFAULT_LIMITS, Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,10 +18,8 @@ def selection(kind: str) -> Callable[[F], F]:
 
     kind: what is taken from folders, in words.
     """
-    from cli.sources import Selection
-
     parts = (
-        click.argument("inputs", metavar="IN...", nargs=-1, type=click.Path(path_type=Path)),
+        click.argument("inputs", metavar="[IN...]", nargs=-1, type=click.Path(path_type=Path)),
         click.option(
             "-r", "--recursive", is_flag=True, help=f"Take the {kind} in folders, and in folders within them."
         ),
@@ -52,6 +51,7 @@ def selection(kind: str) -> Callable[[F], F]:
 output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write to this file (one IN only); - is stdout."
 )
+stdout = click.option("-c", "--stdout", is_flag=True, help="Write to standard output, as -o - does.")
 output_dir = click.option(
     "-O",
     "--output-dir",
@@ -78,7 +78,8 @@ max_pixels = click.option(
     "--max-pixels",
     metavar="N",
     type=click.IntRange(1),
-    help=f"Refuse images of more pixels than this.  [default: {DEFAULT_LIMITS.max_pixels}]",
+    show_default=str(DEFAULT_LIMITS.max_pixels),
+    help="Refuse images of more pixels than this.",
 )
 model = click.option("-m", "--model", help="Model: a name, a hash or a file (see `vdmc models`).")
 device = click.option(
@@ -86,6 +87,8 @@ device = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
+    envvar="VDMC_DEVICE",
+    show_envvar=True,
     help="Where the networks run; the file is the same.",
 )
 latents = click.option(
@@ -98,8 +101,11 @@ latents = click.option(
 threads = click.option(
     "-T",
     "--threads",
+    metavar="N",
     type=click.IntRange(0),
     default=0,
+    envvar="VDMC_THREADS",
+    show_envvar=True,
     help="Threads of each process; 0 takes all cores. The file is the same.",
 )
 json_lines = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
@@ -110,6 +116,13 @@ verbose = click.option("-v", "--verbose", is_flag=True, help="Say more; tracebac
 def reporting(command: F) -> F:
     """Add --json, -q and -v."""
     return json_lines(quiet(verbose(command)))
+
+
+def output_path(output: Path | None, stdout: bool) -> Path | None:
+    """The file of -o, or standard output for -c; click.UsageError where both are given."""
+    if stdout and output is not None:
+        raise click.UsageError("-c and -o exclude each other")
+    return STREAM if stdout else output
 
 
 def thread_count(threads: int, jobs: int = 1) -> int | None:
