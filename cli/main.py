@@ -66,8 +66,9 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
 def cli() -> None:
     """Lossless image compression with a diffusion model.
 
-    Exit codes: 0 all done; 1 some of several files failed; 2 usage, or an image of an unsupported kind;
-    3 damaged file; 4 model missing or wrong; 5 limit; 6 this machine computes differently; 130 interrupted.
+    Exit codes: 0 all done; 1 some of several files failed, or one could not be written; 2 usage, or an image
+    of an unsupported kind; 3 damaged file; 4 model missing or wrong; 5 limit; 6 this machine computes
+    differently; 130 interrupted.
     """
 
 
@@ -91,9 +92,9 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminated)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it, and so do we then
-        signal.signal(signal.SIGHUP, _terminated)
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # not on all systems
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _terminated)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")

@@ -39,7 +39,8 @@ def read_coded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         rest = file.read(max(0, most + 1 - len(start))) if size <= most else b""
         if max(size, len(start) + len(rest)) > most:
             raise LimitError(
-                f"file of more than {most} bytes, which an image of its size cannot take; not read"
+                f"file of more than {most} bytes, the most that an image of its size can take; "
+                "not read any further; get another copy of it"
             )
         return start + rest
 

@@ -9,6 +9,7 @@ import pickle
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -83,15 +84,11 @@ class Workers(Generic[T, R]):
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._function), daemon=True)
-        # Ctrl-C is for the parent: the mask is inherited, so that not even the start of a worker sees it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _interrupts_for_the_parent():
             process.start()
             worker = _Worker(process, ours)
             self._workers.append(worker)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
+        theirs.close()
         return worker
 
     def _give(self, worker: _Worker, index: int, items: Sequence[T]) -> None:
@@ -115,6 +112,19 @@ class Workers(Generic[T, R]):
                 f"the process that worked on it ended ({_ending(worker.process.exitcode)}); "
                 "if memory ran out, use fewer processes (-j)"
             )
+
+
+@contextmanager
+def _interrupts_for_the_parent() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts: it inherits that, and never sees one; the parent does, later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ending(code: int | None) -> str:

@@ -27,12 +27,14 @@ def run(*arguments) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images of IMAGES as PNG, their files in coded/, what these decode to in decoded/."""
+    """Images of IMAGES as PNG, their files in coded/, what these decode to in two workers in decoded/."""
     place = tmp_path_factory.mktemp("process")
     paths = [save(pixels, place / f"{name}.png") for name, pixels in IMAGES.items()]
     encode = run("encode", *paths, "-O", place / "coded", "-T", "1")
     assert encode.returncode == 0, encode.stderr
-    decode = run("decode", *sorted((place / "coded").iterdir()), "-O", place / "decoded", "-T", "1")
+    decode = run(
+        "decode", *sorted((place / "coded").iterdir()), "-O", place / "decoded", "-T", "1", "-j", "2"
+    )
     assert decode.returncode == 0, decode.stderr
     return place
 
