@@ -116,7 +116,7 @@ class Workers(Generic[T, R]):
 
 @contextmanager
 def _interrupts_for_the_parent() -> Iterator[None]:
-    """Hold Ctrl-C back while a process starts: it inherits that, and never sees one; the parent does, later."""
+    """Hold Ctrl-C back while a process starts: it inherits that and never sees one; the parent does later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
