@@ -12,6 +12,7 @@ from PIL import Image
 
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, pack, peek, unpack
+from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -45,33 +46,42 @@ def encode(
     model: str | None = None,
     threads: int | None = None,
     device: str = "auto",
-    latents: str = "coarse",
+    effort: int = DEFAULT_EFFORT,
+    latents: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    memory: int | None = None,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
-    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  model: a name, a hash or a path
-    (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
-    the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the
-    default, all but the finest), all or none.  verify: decode the bytes and compare.  progress:
-    called with (done, total, what).  limits: what is refused as too large.
+    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  effort: 1 (fastest) to 9
+    (smallest), see `efforts.py`; it decides what model and latents are unless these are given.  model: a
+    name, a hash or a path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one
+    (the second-finest), all or none.  threads: default all processors.  device: auto, cpu or cuda; neither
+    alters the bytes.  verify: decode the bytes and compare.  progress: called with (done, total, what).
+    limits: what is refused as too large.  memory: bytes that diffusion may make the process take, None for
+    any number; it does not alter the bytes.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
     _check_device(device)
-    if latents not in ORDERS:
+    wanted = effort_of(effort)
+    if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     pixels = _as_pixels(image, limits)
     threads = _thread_count(threads)
-    chosen = _load_model(model)
-    data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress)
-    if may_beat(pixels, len(data)):
+    chosen = _load_model(model or wanted.model)
+    ways = wanted.latents if latents is None else (latents,)
+    data = min(
+        (_encode_diffusion(pixels, chosen, threads, device, ORDERS[w], progress, memory) for w in ways),
+        key=len,
+    )
+    if may_beat(pixels, len(data), careful=wanted.careful):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
-        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits)
+        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits, memory)
     return data
 
 
@@ -83,12 +93,13 @@ def decode(
     device: str = "auto",
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    memory: int | None = None,
 ) -> Pixels:
     """Pixels uint8 (H, W) or (H, W, 3) of a file's bytes.
 
     scale: 1 for the exact pixels, 2, 4 or 8 for a preview of ceil(H/scale) rows and ceil(W/scale) columns out
-    of the coarse scales (of very small images the coarsest there is).  threads, device, progress: as in
-    encode.  limits: what is refused as too large.
+    of the coarse scales (of very small images the coarsest there is).  threads, device, progress, memory: as
+    in encode.  limits: what is refused as too large.
 
     Raises DamagedFileError (also when the pixels' checksum does not agree), LimitError, ModelMissingError,
     UsageError, and MachineError where this machine computes differently.
@@ -105,7 +116,7 @@ def decode(
     from vdmcompress.model_file import find_model
 
     model = find_model(header.model)
-    return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress)
+    return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress, memory)
 
 
 def _as_pixels(image: Pixels | Image.Image, limits: Limits) -> Pixels:
@@ -158,10 +169,11 @@ def _encode_diffusion(
     device: str,
     order: tuple[int, ...],
     progress: Progress | None,
+    memory: int | None,
 ) -> bytes:
     from vdmcompress.cascade import encode_pixels
 
-    encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order)
+    encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order, memory=memory)
     header = _header(Kind.DIFFUSION, pixels, model.hash8, encoded.plan, len(encoded.lanes))
     return pack(header, encoded.lanes)
 
@@ -179,12 +191,13 @@ def _decode_diffusion(
     threads: int,
     device: str,
     progress: Progress | None,
+    memory: int | None,
 ) -> Pixels:
     """Decode; where the result is wrong, once more on the reference path, to tell machine and file apart."""
     failure: VdmError = _other_pixels(header)
     for way in (device, REFERENCE_DEVICE):
         try:
-            pixels = _decode_once(header, lanes, model, scale, threads, way, progress)
+            pixels = _decode_once(header, lanes, model, scale, threads, way, progress, memory)
         except VdmError as error:
             if error.exit_code != DamagedFileError.exit_code:
                 raise
@@ -209,12 +222,15 @@ def _decode_once(
     threads: int,
     device: str,
     progress: Progress | None,
+    memory: int | None,
 ) -> Pixels:
     from vdmcompress.cascade import decode_pixels
 
     size = (header.height, header.width, header.channels)
     payload = [bytes(lane) for lane in lanes]
-    return decode_pixels(payload, *size, header.plan, model, threads, scale, progress, device=device)
+    return decode_pixels(
+        payload, *size, header.plan, model, threads, scale, progress, device=device, memory=memory
+    )
 
 
 def _pixel_crc(pixels: Pixels) -> int:
@@ -247,12 +263,13 @@ def _verify(
     device: str,
     progress: Progress | None,
     limits: Limits,
+    memory: int | None,
 ) -> None:
     """Raise MachineError unless the bytes decode to the pixels."""
     header, lanes = unpack(data, limits)
     try:
         if header.kind is Kind.DIFFUSION:
-            found = _decode_once(header, lanes, model, 1, threads, device, progress)
+            found = _decode_once(header, lanes, model, 1, threads, device, progress, memory)
         else:
             found = decode_classical(header.kind, lanes[0], header)
     except VdmError as error:
