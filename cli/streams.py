@@ -15,7 +15,7 @@ from cli.targets import Target
 from vdmcompress.container import DEFAULT_LIMITS, Limits, longest
 from vdmcompress.errors import LimitError, UsageError, VdmError
 
-START_BYTES: Final = 1 << 24
+START_BYTES: Final = 1 << 25
 """So much of a compressed file is read before its beginning is asked whether there can be more."""
 
 

@@ -2,24 +2,27 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cli import streams
+from cli import encode, streams
+from tests import batch_support
 from tests.cli_support import colours, load, png_file, save
 from vdmcompress import api, files
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """A folder of four images, one of them refused (RGBA)."""
+    """A folder of four images, one of them refused (CMYK)."""
     (tmp_path / "in" / "sub" / "deep").mkdir(parents=True)
     save(colours(4, 5), tmp_path / "in" / "a.png")
     save(colours(4, 6), tmp_path / "in" / "sub" / "b.PNG")
     save(colours(4, 7), tmp_path / "in" / "sub" / "deep" / "c.bmp")
-    save(np.zeros((4, 8, 4), np.uint8), tmp_path / "in" / "sub" / "alpha.png")
+    Image.new("CMYK", (4, 8)).save(tmp_path / "in" / "sub" / "cmyk.tif")
     return tmp_path / "in"
 
 
@@ -31,7 +34,7 @@ def test_a_tree_is_mirrored_and_mirrors_back(vdmc, library, tree, tmp_path):
     out, back = tmp_path / "out", tmp_path / "back"
     result = vdmc("encode", "-r", tree, "-O", out)
     assert result.exit_code == 1
-    assert "alpha" in result.stderr
+    assert "CMYK" in result.stderr
     assert all_files(out) == ["a.vdm", "sub/b.vdm", "sub/deep/c.vdm"]
     assert vdmc("decode", "-r", out, "-O", back).exit_code == 0
     assert all_files(back) == ["a.png", "sub/b.png", "sub/deep/c.png"]
@@ -147,7 +150,7 @@ def test_removal_comes_after_verifying_writing_and_syncing(vdmc, library, tree, 
 
 def test_a_tree_is_removed_but_for_what_is_refused(vdmc, library, tree):
     assert vdmc("encode", "-r", "--rm", tree).exit_code == 1
-    assert all_files(tree) == ["a.vdm", "sub/alpha.png", "sub/b.vdm", "sub/deep/c.vdm"]
+    assert all_files(tree) == ["a.vdm", "sub/b.vdm", "sub/cmyk.tif", "sub/deep/c.vdm"]
 
 
 @pytest.mark.parametrize("options", [["--no-verify"], ["-o", "-"], ["-c"]])
@@ -202,10 +205,11 @@ def test_an_output_that_is_not_on_disk_keeps_the_input(vdmc, library, picture, m
 
 
 def test_an_input_of_which_something_is_lost_is_not_removed(vdmc, library, tmp_path, monkeypatch):
-    from vdmcompress import image_io
+    def code(settings, target, progress=None):
+        return replace(batch_support.code(settings, target), complete=False)
 
     path = save(colours(4, 4), tmp_path / "a.png")
-    monkeypatch.setattr(image_io, "describe_metadata", lambda source: ("something",))
+    monkeypatch.setattr(encode, "_encode_one", code)
     result = vdmc("encode", "--rm", "--json", path)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["removed"] is False
@@ -216,7 +220,7 @@ def test_an_input_of_which_something_is_lost_is_not_removed(vdmc, library, tmp_p
 def test_a_dry_run_writes_nothing_and_says_what_would_be(vdmc, library, tree, tmp_path):
     before = all_files(tmp_path)
     result = vdmc("encode", "-n", "-r", "--rm", tree, "-O", tmp_path / "out")
-    assert result.exit_code == 1  # as the run itself, for the RGBA image
+    assert result.exit_code == 1  # as the run itself, for the CMYK image
     lines = result.stdout.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(f"{tree / 'a.png'} -> {tmp_path / 'out' / 'a.vdm'}: 5x4 RGB, ")
