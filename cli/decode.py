@@ -56,6 +56,7 @@ class DecodeSettings:
 @options.max_pixels
 @options.force
 @options.skip_existing
+@options.keep
 @options.dry_run
 @options.reporting
 def decode(

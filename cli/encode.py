@@ -46,6 +46,7 @@ class EncodeSettings:
 @options.max_pixels
 @options.force
 @options.skip_existing
+@options.keep
 @click.option("--rm", "remove", is_flag=True, help="Remove each image once its verified file is on disk.")
 @click.option("--no-verify", is_flag=True, help="Skip the check that decodes each file before it is written.")
 @options.dry_run

@@ -61,6 +61,9 @@ output_dir = click.option(
 force = click.option(
     "-f", "--force", is_flag=True, help="Replace files that exist; write through symbolic links."
 )
+keep = click.option(
+    "-k", "--keep", is_flag=True, expose_value=False, help="Keep the inputs, which is the default."
+)
 skip_existing = click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output exists.")
 dry_run = click.option(
     "-n", "--dry-run", is_flag=True, help="Write nothing; say what would be done, with estimates."

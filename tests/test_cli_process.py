@@ -27,7 +27,7 @@ def run(*arguments) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images of IMAGES as PNG, their files in coded/, what these decode to in two workers in decoded/."""
+    """Images of IMAGES as PNG, their files in coded/, what these decode to in decoded/."""
     place = tmp_path_factory.mktemp("process")
     paths = [save(pixels, place / f"{name}.png") for name, pixels in IMAGES.items()]
     encode = run("encode", *paths, "-O", place / "coded", "-T", "1")

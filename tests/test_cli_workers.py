@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from cli.options import thread_count
 from cli.workers import WorkerDied, Workers, processors
 from tests import batch_support
+from tests.cli_support import colours, load, png_file
 from tests.conftest import ROOT
 
 
@@ -77,6 +79,21 @@ def test_lines_keep_the_order_and_one_death_is_one_failure(tmp_path):
     assert [note[-1] for note in notes] == ["a", "c"]
     assert "2 encoded, 2 failed" in err
     assert records[1]["threads"] == 1
+
+
+def test_files_are_decoded_in_workers(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.vdm").write_bytes(png_file(colours(4, 5 + i)))
+    (tmp_path / "bad.vdm").write_bytes(b"no such file")
+    code = "from cli.main import main; main()"
+    command = [sys.executable, "-c", code, "decode", "-r", str(tmp_path), "-j", "2"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert [os.path.basename(line.split(":")[0]) for line in result.stdout.splitlines()] == [
+        "0.vdm", "1.vdm", "2.vdm"
+    ]  # fmt: skip
+    assert "bad.vdm: damaged file" in result.stderr
+    assert all(np.array_equal(load(tmp_path / f"{i}.png"), colours(4, 5 + i)) for i in range(3))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
