@@ -78,7 +78,7 @@ def encode(
         (_encode_diffusion(pixels, chosen, threads, device, ORDERS[w], progress, memory) for w in ways),
         key=len,
     )
-    if may_beat(pixels, len(data), careful=wanted.careful):
+    if may_beat(pixels, len(data), careful=wanted.careful, threads=threads):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
         _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits, memory)
