@@ -32,9 +32,7 @@ def folder(tmp_path_factory):
     paths = [save(pixels, place / f"{name}.png") for name, pixels in IMAGES.items()]
     encode = run("encode", *paths, "-O", place / "coded", "-T", "1")
     assert encode.returncode == 0, encode.stderr
-    decode = run(
-        "decode", *sorted((place / "coded").iterdir()), "-O", place / "decoded", "-T", "1", "-j", "2"
-    )
+    decode = run("decode", *sorted((place / "coded").iterdir()), "-O", place / "decoded", "-T", "1")
     assert decode.returncode == 0, decode.stderr
     return place
 

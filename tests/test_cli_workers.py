@@ -103,9 +103,12 @@ def test_a_signal_stops_all_and_leaves_whole_files_only(tmp_path, number):
     process = start("-j", 2, tmp_path / "a.png", tmp_path / "slow.png", start_new_session=True)
     deadline = time.monotonic() + 120
     started = tmp_path / "slow.started"
-    while not (started.exists() and started.read_text() and (tmp_path / "a.vdm").exists()):
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(f"{tmp_path / 'a.png'}: ")
+    while not (started.exists() and started.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    time.sleep(0.1)  # until what was said is counted too
     os.killpg(process.pid, number)  # what a terminal does: all processes of the group get it
     out, err = process.communicate(timeout=120)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
