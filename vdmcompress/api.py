@@ -53,6 +53,7 @@ def encode(
     latents: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     memory: int | None = None,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
@@ -62,7 +63,8 @@ def encode(
     name, a hash or a path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one
     (the second-finest), all or none.  threads: default all processors.  device: auto, cpu or cuda; neither
     alters the bytes.  verify: decode the bytes and compare.  progress: called with (done, total, what).
-    memory: bytes that diffusion may make the process take, None for any number; it does not alter the bytes.
+    limits: what is refused as too large.  memory: bytes that diffusion may make the process take, None for
+    any number; it does not alter the bytes.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
@@ -71,7 +73,7 @@ def encode(
     wanted = effort_of(effort)
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    pixels = _as_pixels(image)
+    pixels = _as_pixels(image, limits)
     threads = _thread_count(threads)
     chosen = _load_model(model or wanted.model)
     ways = wanted.latents if latents is None else (latents,)
@@ -82,7 +84,7 @@ def encode(
     elif may_beat(pixels, len(data), careful=wanted.careful, threads=threads):
         data = min(data, _encode_classical(pixels), key=len)
     if verify:
-        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), memory)
+        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits, memory)
     return data
 
 
@@ -121,7 +123,7 @@ def decode(
     return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress, memory)
 
 
-def _as_pixels(image: Pixels | Image.Image) -> Pixels:
+def _as_pixels(image: Pixels | Image.Image, limits: Limits) -> Pixels:
     pixels = image_pixels(image) if isinstance(image, Image.Image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -131,7 +133,7 @@ def _as_pixels(image: Pixels | Image.Image) -> Pixels:
             f"image has shape {pixels.shape}; allowed are (H, W) for grey and (H, W, 3) for RGB, not empty"
         )
     height, width = pixels.shape[:2]
-    most = DEFAULT_LIMITS.max_pixels
+    most = limits.max_pixels
     if height * width > most:
         raise LimitError(f"image of {width}x{height} pixels, allowed are {most} in all; cut it into parts")
     return np.ascontiguousarray(pixels)
@@ -271,10 +273,11 @@ def _verify(
     threads: int,
     device: str,
     progress: Progress | None,
+    limits: Limits,
     memory: int | None,
 ) -> None:
     """Raise MachineError unless the bytes decode to the pixels."""
-    header, lanes = unpack(data)
+    header, lanes = unpack(data, limits)
     try:
         if header.kind is Kind.DIFFUSION:
             found = _decode_once(header, lanes, model, 1, threads, device, progress, memory)

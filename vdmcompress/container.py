@@ -6,6 +6,7 @@ Nothing is believed before the checksum of the whole file agrees, and everything
 """
 
 import struct
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = [
     "file_length",
     "file_lengths",
     "holds",
+    "longest",
     "pack",
     "peek",
     "unpack",
@@ -47,6 +49,9 @@ _CRC_BYTES: Final = 4
 _VARINT_BYTES: Final = 5
 _KIND_BITS: Final = 0x03
 _COLOUR_BIT: Final = 0x04
+_MOST_PIXEL_BYTES: Final = 9
+_MOST_OTHER_BYTES: Final = 1 << 26
+"""No sound file is longer: eight bytes a pixel hold 16-bit RGBA plainly; the rest is for what is no pixel."""
 
 
 class Kind(IntEnum):
@@ -128,19 +133,13 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
     another format version, LimitError for an image beyond the limits, UsageError for what is no bytes.
     """
     view = _bytes_of(data)
-    if bytes(view[: len(MAGIC)]) != MAGIC:
-        raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
+    _check_magic(view)
     body = view[:-_CRC_BYTES]
     stored = int.from_bytes(view[-_CRC_BYTES:], "little")
     if len(view) < len(MAGIC) + 1 + _CRC_BYTES or zlib.crc32(body) != stored:
         raise damaged(f"the CRC-32 of its {len(view)} bytes does not agree")
     header, lengths, start = _read_head(_Reader(body, len(MAGIC)))
-    pixels = header.width * header.height
-    if pixels > limits.max_pixels:
-        raise LimitError(
-            f"image of {header.width}x{header.height} = {pixels} pixels, allowed are {limits.max_pixels}; "
-            "raise the limit if you trust the file"
-        )
+    _check_pixels(header, limits)
     if not holds(header, sum(lengths)):
         raise damaged(_too_short(header, sum(lengths)))
     lanes = []
@@ -171,6 +170,21 @@ def file_length(header: Header, payload: Sequence[Data]) -> int:
     return len(_pack_head(header, lengths)) + sum(lengths) + _CRC_BYTES
 
 
+def longest(start: Data, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Most bytes that a file can have that begins with ``start``, which holds all of its header.
+
+    So a file that is too long is refused before the rest of it is read.  Raises like unpack for a header that
+    cannot be; what it says is otherwise not checked.
+    """
+    view = _bytes_of(start)
+    _check_magic(view)
+    reader = _Reader(view, len(MAGIC))
+    reader.end = sys.maxsize
+    header, _, _ = _read_head(reader)
+    _check_pixels(header, limits)
+    return header.width * header.height * _MOST_PIXEL_BYTES + _MOST_OTHER_BYTES
+
+
 def file_lengths(data: Data) -> tuple[int, int]:
     """(bytes that are not payload, bytes of payload) of a file."""
     payload = sum(len(lane) for lane in unpack(data)[1])
@@ -189,6 +203,20 @@ def _too_short(header: Header, payload: int) -> str:
         f"a diffusion payload of {payload} bytes for {header.width}x{header.height} pixels, allowed are at "
         f"most {FREE_PIXELS + PIXELS_PER_BYTE * payload}"
     )
+
+
+def _check_magic(view: memoryview) -> None:
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
+
+
+def _check_pixels(header: Header, limits: Limits) -> None:
+    pixels = header.width * header.height
+    if pixels > limits.max_pixels:
+        raise LimitError(
+            f"image of {header.width}x{header.height} = {pixels} pixels, allowed are {limits.max_pixels}; "
+            "raise the limit if you trust the file"
+        )
 
 
 def _pack_head(header: Header, lengths: Sequence[int]) -> bytes:

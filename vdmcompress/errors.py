@@ -9,6 +9,7 @@ VdmError                        1
 |-- ModelMissingError           4   the model is not there, or is another one
 |-- LimitError                  5   a file or an image beyond a limit
 |-- DefectError                 1   a failure that nobody foresaw
+|-- WriteError                  1   the system does not let a file be written (disk full, no permission)
 `-- MachineError                6   this machine computes differently
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
+    "WriteError",
     "damaged",
 ]
 
@@ -66,6 +68,10 @@ class LimitError(VdmError):
 
 class DefectError(VdmError):
     """A failure that nobody foresaw: a defect of this program, to be reported; the cause is chained to it."""
+
+
+class WriteError(VdmError):
+    """The system does not let a file be written: disk full, no permission, a limit of the file system."""
 
 
 class MachineError(VdmError):
