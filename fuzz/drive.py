@@ -71,8 +71,9 @@ class Tally:
 
 
 def _lines(stream: IO[str], into: queue.Queue[str | None]) -> None:
-    for line in stream:
-        into.put(line)
+    with stream:
+        for line in stream:
+            into.put(line)
     into.put(None)
 
 
@@ -84,7 +85,8 @@ def watch(command: list[str], first: int, count: int, patience: float, tally: Ta
     alone = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | alone)
     lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_lines, args=(process.stdout, lines), daemon=True).start()
+    reader = threading.Thread(target=_lines, args=(process.stdout, lines), daemon=True)
+    reader.start()
     begun, wait = first, START_SECONDS
     try:
         while True:
@@ -102,6 +104,7 @@ def watch(command: list[str], first: int, count: int, patience: float, tally: Ta
         process.kill()
         process.wait()
         fault = f"no end after {wait:g} s"
+    reader.join()
     if fault is None:
         return first + count
     record = {"case": begun, "kind": "worker", "result": fault, "broken": True}

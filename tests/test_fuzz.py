@@ -145,6 +145,8 @@ def test_a_small_file_starts_no_work(monkeypatch):
     with pytest.raises(DamagedFileError, match="16384x16384 pixels, allowed are at most"):
         decode(data)
     assert file_lengths(SOUND["rgb-17x12"])[1] > 100
+    monkeypatch.undo()
+    monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
     with pytest.raises(LimitError, match="allowed are 1 MiB"):
         decode(SOUND["rgb-17x12"], memory=1 << 20)
 
