@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,8 +10,23 @@ import click
 
 from cli.sources import STREAM, Selection
 from vdmcompress.container import DEFAULT_LIMITS, Limits
+from vdmcompress.efforts import DEFAULT_EFFORT, EFFORTS
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ByteSize(click.ParamType):
+    """A number of bytes: 2000000, 512MiB, 1.5GiB, 2G; K, M, G and KiB, MiB, GiB are powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes, at least 1; a usage error for anything else."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:iB|B)?", str(value), re.IGNORECASE)
+        size = int(float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " ")) if found else 0
+        if size < 1:
+            self.fail(f"{value!r} is no size; give bytes, or a number with KiB, MiB or GiB", param, ctx)
+        return size
 
 
 def selection(kind: str) -> Callable[[F], F]:
@@ -84,6 +100,21 @@ max_pixels = click.option(
     show_default=str(DEFAULT_LIMITS.max_pixels),
     help="Refuse images of more pixels than this.",
 )
+max_memory = click.option(
+    "--max-memory",
+    metavar="SIZE",
+    type=ByteSize(),
+    help="Keep each process below this (512MiB, 2G); slower where it is tight. The file is the same.",
+)
+effort = click.option(
+    "-e",
+    "--effort",
+    metavar="N",
+    type=click.IntRange(1, len(EFFORTS)),
+    default=DEFAULT_EFFORT,
+    show_default=True,
+    help="1 (fastest) to 9 (smallest); decides model and latents where these are not given.",
+)
 model = click.option("-m", "--model", help="Model: a name, a hash or a file (see `vdmc models`).")
 device = click.option(
     "--device",
@@ -97,9 +128,7 @@ device = click.option(
 latents = click.option(
     "--latents",
     type=click.Choice(["one", "all", "none"]),
-    default="one",
-    show_default=True,
-    help="Scales that are coded with chains of latents: one is the second-finest.",
+    help="Scales that are coded with chains of latents: one is the second-finest, as efforts 7 and 8 have it.",
 )
 threads = click.option(
     "-T",
