@@ -1,6 +1,5 @@
 """`vdmc decode`: compressed files to images."""
 
-import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from cli.report import Report, shape
 from cli.streams import check_target, read_bytes, write_target
 from cli.targets import STREAM, Target, plan
 
-SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm"}
+SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
 """Suffixes of outputs and the formats that they stand for."""
 
 SCALES = {"1/2": 2, "1/4": 4, "1/8": 8}
@@ -48,7 +47,12 @@ def decode(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Decode compressed files to images. The output lies beside the input, as PNG unless told otherwise."""
+    """Decode compressed files to images. The output lies beside the input, as PNG unless told otherwise.
+
+    PNG holds everything: mode, depth, palette, metadata. WebP holds 8-bit grey and RGB with and without
+    alpha, with ICC profile, EXIF and XMP; PPM holds grey and RGB. What cannot be held is refused; metadata
+    that is left out is named.
+    """
     kind = kind or _kind_of(output)
     targets = plan(inputs, output, output_dir, f".{kind}")
     to_stdout = targets[0].output == STREAM
@@ -57,7 +61,7 @@ def decode(
     report = Report(len(targets), as_json, quiet, verbose, to_stderr=to_stdout)
     for target in targets:
         with report.file(target.source):
-            record = _decode_one(target, kind, SCALES[scale] if scale else 1, device, threads, force, quiet)
+            record = _decode_one(target, kind, SCALES[scale] if scale else 1, device, threads, force, report)
             report.line(_line(record), record)
     report.finish("decoded")
 
@@ -73,39 +77,49 @@ def _kind_of(output: Path | None) -> str:
 
 
 def _decode_one(
-    target: Target, kind: str, scale: int, device: str, threads: int, force: bool, quiet: bool
+    target: Target, kind: str, scale: int, device: str, threads: int, force: bool, report: Report
 ) -> dict[str, Any]:
     from vdmcompress import api
-    from vdmcompress.image_io import write_image
+    from vdmcompress.image_output import check_format, ppm_suffix, write_picture
+    from vdmcompress.picture import array_picture
 
     start = time.perf_counter()
     data = read_bytes(target.source)
     header = api.peek(data)
-    if kind == "ppm" and header.channels == 1 and not target.named and target.output != STREAM:
-        target = Target(target.source, target.output.with_suffix(".pgm"))
+    if kind == "ppm" and not target.named and target.output != STREAM:
+        bits = header.depth if scale == 1 else 8
+        target = Target(target.source, target.output.with_suffix(ppm_suffix(header.mode, bits)))
     check_target(target, force)
-    with progress_bar(target.source.name, quiet=quiet) as progress:
-        pixels = api.decode(
-            data, scale=scale, threads=options.thread_count(threads), device=device, progress=progress
-        )
-    image = io.BytesIO()
-    write_image(pixels, image, kind)
-    write_target(target, image.getvalue(), force)
+    if scale == 1:
+        check_format(header, kind)
+    with progress_bar(target.source.name, quiet=report.quiet) as progress:
+        count = options.thread_count(threads)
+        if scale == 1:
+            picture = api.decode_picture(data, threads=count, device=device, progress=progress)
+        else:
+            preview = api.decode(data, scale=scale, threads=count, device=device, progress=progress)
+            picture = array_picture(preview)
+    image, lost = write_picture(picture, kind)
+    for name in lost:
+        report.note(f"{target.source}: not written, {kind} cannot hold it: {name}")
+    write_target(target, image, force)
     return {
         "file": str(target.source),
         "output": str(target.output),
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
-        "channels": header.channels,
+        "width": picture.width,
+        "height": picture.height,
+        "channels": picture.mode.channels,
+        "bits": picture.depth,
+        "mode": picture.mode.name.lower(),
         "scale": scale,
         "bytes_in": len(data),
-        "bytes_out": len(image.getvalue()),
+        "bytes_out": len(image),
         "seconds": time.perf_counter() - start,
     }
 
 
 def _line(record: dict[str, Any]) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     scaled = f" (scale 1/{record['scale']})" if record["scale"] > 1 else ""
     return (
         f"{record['file']}: {size}{scaled}, {record['bytes_in']:,} -> {record['bytes_out']:,} bytes, "

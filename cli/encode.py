@@ -26,6 +26,9 @@ SUFFIX = ".vdm"
 @options.threads
 @options.latents
 @options.force
+@click.option(
+    "--strip", is_flag=True, help="Leave out metadata; transparency stays, it is part of the picture."
+)
 @click.option("--no-verify", is_flag=True, help="Skip the check that decodes each file before it is written.")
 @options.reporting
 def encode(
@@ -37,6 +40,7 @@ def encode(
     threads: int,
     latents: str,
     force: bool,
+    strip: bool,
     no_verify: bool,
     as_json: bool,
     quiet: bool,
@@ -55,7 +59,7 @@ def encode(
     for target in targets:
         with report.file(target.source):
             check_target(target, force)
-            record = _encode_one(target, model, device, threads, latents, force, not no_verify, report)
+            record = _encode_one(target, model, device, threads, latents, force, strip, not no_verify, report)
             report.line(_line(record), record)
     report.finish("encoded")
 
@@ -67,21 +71,24 @@ def _encode_one(
     threads: int,
     latents: str,
     force: bool,
+    strip: bool,
     verify: bool,
     report: Report,
 ) -> dict[str, Any]:
     from vdmcompress import api
-    from vdmcompress.image_io import describe_metadata, read_image
+    from vdmcompress.image_io import read_picture
 
     start = time.perf_counter()
     original = read_bytes(target.source)
-    pixels = read_image(io.BytesIO(original))
-    for lost in describe_metadata(io.BytesIO(original)):
-        report.note(f"{target.source}: not kept: {lost}")
+    picture = read_picture(io.BytesIO(original))
+    for note in picture.notes:
+        report.note(f"{target.source}: {note}")
+    if strip:
+        picture = picture.stripped()
     quiet = report.quiet
     with progress_bar(target.source.name, quiet=quiet) as progress:
         data = api.encode(
-            pixels,
+            picture,
             model=model,
             threads=options.thread_count(threads),
             device=device,
@@ -103,6 +110,8 @@ def _encode_one(
         "width": header.width,
         "height": header.height,
         "channels": header.channels,
+        "bits": header.depth,
+        "mode": header.mode.name.lower(),
         "bytes_in": len(original),
         "bytes_out": len(data),
         "bpd": bpd(len(data), header.width, header.height, header.channels),
@@ -115,7 +124,7 @@ def _encode_one(
 
 
 def _line(record: dict[str, Any]) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     kind = "" if record["model"] else f" ({record['kind']})"
     return (
         f"{record['file']}: {size}, {record['bytes_in']:,} -> {record['bytes_out']:,} bytes{kind}, "

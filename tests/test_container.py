@@ -119,7 +119,7 @@ def test_sealed_garbage_is_refused_or_sound(rest):
     "data, words",
     [
         (diffusion(mode=3), "kind and mode 0x03"),
-        (diffusion(mode=0x0C), "kind and mode 0x0c"),
+        (diffusion(mode=0x24), "kind and mode 0x24"),
         (diffusion(mode=0x84), "kind and mode 0x84"),
         (diffusion(size=b"\x00\x20"), "size 0x32"),
         (diffusion(size=b"\xa0\x00\x20"), "canonical"),
@@ -162,7 +162,9 @@ def test_limits():
     "header, lanes, words",
     [
         (Header(Kind.WEBP, 0, 1, 3, 0), [b""], "size 0x1"),
-        (Header(Kind.WEBP, 1, 1, 4, 0), [b""], "4 channels"),
+        (Header(Kind.WEBP, 1, 1, 5, 0), [b""], "5 channels"),
+        (Header(Kind.WEBP, 1, 1, 0, 0), [b""], "0 channels"),
+        (Header(Kind.WEBP, 1, 1, 3, 0, indexed=True), [b""], "3 channels of indices"),
         (Header(Kind.WEBP, 1, 1, 3, 2**32), [b""], "pixel CRC"),
         (Header(Kind.WEBP, 1, 1, 3, 0, MODEL), [b""], "model hash of 8 bytes"),
         (Header(Kind.PNG, 1, 1, 3, 0, plan=1), [b""], "plan or lanes"),

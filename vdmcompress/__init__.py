@@ -1,8 +1,9 @@
 """Lossless image compression with a variational diffusion model and bits-back coding.
 
-    data = vdmcompress.encode(pixels)        # uint8 (H, W) or (H, W, 3), or a Pillow image
-    pixels = vdmcompress.decode(data)        # the same pixels
-    header = vdmcompress.peek(data)          # what the file says of itself
+    data = vdmcompress.encode(pixels)            # an array, a Pillow image or a Picture
+    pixels = vdmcompress.decode(data)            # the same pixels
+    picture = vdmcompress.decode_picture(data)   # with mode, depth, palette and metadata
+    header = vdmcompress.peek(data)              # what the file says of itself
 
 All errors are children of VdmError; their tree stands in vdmcompress.errors.
 """
@@ -20,8 +21,9 @@ from vdmcompress.errors import (
 )
 
 if TYPE_CHECKING:
-    from vdmcompress.api import decode, encode, peek
+    from vdmcompress.api import decode, decode_picture, encode, peek
     from vdmcompress.container import Header
+    from vdmcompress.picture import Picture
 
 __all__ = [
     "DamagedFileError",
@@ -29,15 +31,24 @@ __all__ = [
     "LimitError",
     "MachineError",
     "ModelMissingError",
+    "Picture",
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
     "decode",
+    "decode_picture",
     "encode",
     "peek",
 ]
 
-_LAZY = {"decode": "api", "encode": "api", "peek": "api", "Header": "container"}
+_LAZY = {
+    "decode": "api",
+    "decode_picture": "api",
+    "encode": "api",
+    "peek": "api",
+    "Header": "container",
+    "Picture": "picture",
+}
 
 
 def __getattr__(name: str) -> Any:

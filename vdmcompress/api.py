@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, pack, peek, unpack
 from vdmcompress.errors import (
@@ -21,14 +22,15 @@ from vdmcompress.errors import (
     VdmError,
     damaged,
 )
-from vdmcompress.image_io import image_pixels
+from vdmcompress.image_io import image_picture
 from vdmcompress.path import ORDERS
+from vdmcompress.picture import Mode, Picture, Samples, array_picture, difference, pixel_crc
 from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
 
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
 
-__all__ = ["decode", "encode", "peek"]
+__all__ = ["decode", "decode_picture", "encode", "peek"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Progress: TypeAlias = Callable[[float, float, str], None]
@@ -40,7 +42,7 @@ REFERENCE_DEVICE: Final = "cpu_float"
 
 
 def encode(
-    image: Pixels | Image.Image,
+    image: Samples | Image.Image | Picture,
     *,
     model: str | None = None,
     threads: int | None = None,
@@ -51,11 +53,14 @@ def encode(
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
-    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  model: a name, a hash or a path
-    (default: the shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters
-    the bytes.  latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the
-    default, all but the finest), all or none.  verify: decode the bytes and compare.  progress:
-    called with (done, total, what).
+    image: uint8 or uint16 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of grey or RGB, the last channel of
+    2 and 4 being alpha; a Pillow image of mode 1, L, LA, P, RGB, RGBA or I;16, with the ICC profile, EXIF,
+    XMP, resolution and transparency of its info; or a Picture.  model: a name, a hash or a path (default: the
+    shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
+    latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the default, all but
+    the finest), all or none.  verify: decode the bytes and compare.  progress: called with (done, total,
+    what).  Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes, other depths and their
+    alpha are coded classically, without a model.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
@@ -63,14 +68,18 @@ def encode(
     _check_device(device)
     if latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    pixels = _as_pixels(image)
+    picture = _as_picture(image)
     threads = _thread_count(threads)
-    chosen = _load_model(model)
-    data = _encode_diffusion(pixels, chosen, threads, device, ORDERS[latents], progress)
-    if may_beat(pixels, len(data)):
-        data = min(data, _encode_classical(pixels), key=len)
+    chosen = None
+    if picture.depth == 8 and picture.mode is not Mode.PALETTE:
+        chosen = _load_model(model)
+        data, spared = _encode_diffusion(picture, chosen, threads, device, ORDERS[latents], progress)
+        if may_beat(picture.colour, len(data) - spared):
+            data = min(data, _encode_classical(picture), key=len)
+    else:
+        data = _encode_classical(picture)
     if verify:
-        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"))
+        _verify(data, picture, chosen, threads, device, _labelled(progress, "verify"))
     return data
 
 
@@ -82,12 +91,13 @@ def decode(
     device: str = "auto",
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
-) -> Pixels:
-    """Pixels uint8 (H, W) or (H, W, 3) of a file's bytes.
+) -> Samples:
+    """Pixels of a file's bytes: uint8 or (16-bit images) uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).
 
-    scale: 1 for the exact pixels, 2, 4 or 8 for a preview of ceil(H/scale) rows and ceil(W/scale) columns out
-    of the coarse scales (of very small images the coarsest there is).  threads, device, progress: as in
-    encode.  limits: what is refused as too large.
+    Palettes are given as RGB or RGBA, grey of fewer than 8 bits is scaled to 0..255; decode_picture gives
+    indices and values as they are, and metadata.  scale: 1 for the exact pixels, 2, 4 or 8 for a preview of 8
+    bits, ceil(H/scale) rows and ceil(W/scale) columns out of the coarse scales (of very small images the
+    coarsest there is).  threads, device, progress: as in encode.  limits: what is refused as too large.
 
     Raises DamagedFileError (also when the pixels' checksum does not agree), LimitError, ModelMissingError,
     UsageError, and MachineError where this machine computes differently.
@@ -95,32 +105,42 @@ def decode(
     if scale not in SCALES:
         raise UsageError(f"scale 1/{scale} does not exist; allowed are {', '.join(f'1/{s}' for s in SCALES)}")
     _check_device(device)
-    header, lanes = unpack(data, limits)
-    if header.kind is not Kind.DIFFUSION:
-        pixels = decode_classical(header.kind, lanes[0], header)
-        if not _agree(pixels, header):
-            raise _other_pixels(header)
-        return _preview(pixels, scale)
-    from vdmcompress.model_file import find_model
-
-    model = find_model(header.model)
-    return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress)
+    header, parts = unpack(data, limits)
+    found = _decode(header, parts, scale, threads, device, progress)
+    return found if isinstance(found, np.ndarray) else found.array()
 
 
-def _as_pixels(image: Pixels | Image.Image) -> Pixels:
-    pixels = image_pixels(image) if isinstance(image, Image.Image) else image
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise UnsupportedImageError(f"image: {met}; allowed are uint8 arrays and Pillow images; convert it")
-    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or pixels.size == 0:
-        raise UnsupportedImageError(
-            f"image has shape {pixels.shape}; allowed are (H, W) for grey and (H, W, 3) for RGB, not empty"
-        )
-    height, width = pixels.shape[:2]
+def decode_picture(
+    data: Data,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Picture:
+    """The picture of a file's bytes, with mode, depth, palette and metadata.
+
+    Options and errors as in decode.
+    """
+    _check_device(device)
+    header, parts = unpack(data, limits)
+    return cast(Picture, _decode(header, parts, 1, threads, device, progress))
+
+
+def _as_picture(image: Samples | Image.Image | Picture) -> Picture:
+    if isinstance(image, Image.Image):
+        image = image_picture(image)
+    picture = image if isinstance(image, Picture) else array_picture(image)
+    fault = picture.fault()
+    if fault is not None:
+        raise UnsupportedImageError(f"image: {fault}; see vdmcompress.picture.Picture")
     most = DEFAULT_LIMITS.max_pixels
-    if height * width > most:
-        raise LimitError(f"image of {width}x{height} pixels, allowed are {most} in all; cut it into parts")
-    return np.ascontiguousarray(pixels)
+    if picture.height * picture.width > most:
+        size = f"{picture.width}x{picture.height}"
+        raise LimitError(f"image of {size} pixels, allowed are {most} in all; cut it into parts")
+    if picture.chunks:
+        pack_section(picture.chunks)
+    return replace(picture, pixels=np.ascontiguousarray(picture.pixels))
 
 
 def _check_device(device: str) -> None:
@@ -144,41 +164,94 @@ def _load_model(name: str | None) -> Model:
     return load_model(name)
 
 
-def _header(kind: Kind, pixels: Pixels, model: bytes = b"", plan: int = 0, lanes: int = 1) -> Header:
-    height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else 3
-    return Header(kind, width, height, channels, _pixel_crc(pixels), model, plan, lanes)
+def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
+    """Header of a picture; what a diffusion payload needs is put in later."""
+    return Header(
+        kind,
+        picture.width,
+        picture.height,
+        picture.mode.channels,
+        pixel_crc(picture),
+        depth=picture.depth,
+        indexed=picture.mode is Mode.PALETTE,
+        alpha=alpha,
+        chunks=picture.chunks,
+    )
 
 
 def _encode_diffusion(
-    pixels: Pixels,
+    picture: Picture,
     model: Model,
     threads: int,
     device: str,
     order: tuple[int, ...],
     progress: Progress | None,
-) -> bytes:
+) -> tuple[bytes, int]:
+    """File, and how many of its bytes are for alpha and metadata."""
     from vdmcompress.cascade import encode_pixels
 
-    encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order)
-    header = _header(Kind.DIFFUSION, pixels, model.hash8, encoded.plan, len(encoded.lanes))
-    return pack(header, encoded.lanes)
+    encoded = encode_pixels(picture.colour, model, threads, progress, device=device, order=order)
+    alpha, parts = None, list(encoded.lanes)
+    spared = len(pack_section(picture.chunks)) if picture.chunks else 0
+    if picture.alpha is not None:
+        alpha, plane = encode_classical(picture.alpha)
+        parts.insert(0, plane)
+        spared += len(plane)
+    header = _header(Kind.DIFFUSION, picture, alpha)
+    header = replace(header, model=model.hash8, plan=encoded.plan, lanes=len(encoded.lanes))
+    return pack(header, parts), spared
 
 
-def _encode_classical(pixels: Pixels) -> bytes:
-    kind, payload = encode_classical(pixels)
-    return pack(_header(kind, pixels), [payload])
+def _encode_classical(picture: Picture) -> bytes:
+    kind, payload = encode_classical(picture.pixels, picture.depth, picture.mode is Mode.PALETTE)
+    return pack(_header(kind, picture), [payload])
+
+
+def _decode(
+    header: Header,
+    parts: list[memoryview],
+    scale: int,
+    threads: int | None,
+    device: str,
+    progress: Progress | None,
+) -> Picture | Samples:
+    """The picture whose checksum agrees; or, of another scale than 1, its preview."""
+    plane = None if header.alpha is None else _decode_alpha(header, parts[0])
+    lanes = parts if plane is None else parts[1:]
+    if header.kind is not Kind.DIFFUSION:
+        picture = _join(header, decode_classical(header.kind, lanes[0], header), plane)
+        if not _agree(picture, header):
+            raise _other_pixels(header)
+        return picture if scale == 1 else _preview(picture.array(), scale)
+    from vdmcompress.model_file import find_model
+
+    model = find_model(header.model)
+    return _decode_diffusion(header, lanes, plane, model, scale, _thread_count(threads), device, progress)
+
+
+def _decode_alpha(header: Header, part: memoryview) -> Pixels:
+    """The alpha plane (H, W) that is a part of its own."""
+    kind = header.alpha or Kind.PNG
+    return decode_classical(kind, part, Header(kind, header.width, header.height, 1, 0))
+
+
+def _join(header: Header, pixels: Samples, plane: Pixels | None) -> Picture:
+    """The picture of the lanes' samples and of an alpha plane."""
+    if plane is not None:
+        pixels = np.dstack((pixels, plane))
+    return Picture(header.mode, header.depth, pixels, header.chunks)
 
 
 def _decode_diffusion(
     header: Header,
     lanes: list[memoryview],
+    plane: Pixels | None,
     model: Model,
     scale: int,
     threads: int,
     device: str,
     progress: Progress | None,
-) -> Pixels:
+) -> Picture | Pixels:
     """Decode; where the result is wrong, once more on the reference path, to tell machine and file apart."""
     failure: VdmError = _other_pixels(header)
     for way in (device, REFERENCE_DEVICE):
@@ -189,8 +262,11 @@ def _decode_diffusion(
                 raise
             failure = error
         else:
-            if scale > 1 or _agree(pixels, header):
-                return pixels
+            if scale > 1:
+                return pixels if plane is None else np.dstack((pixels, _preview(plane, scale)))
+            picture = _join(header, pixels, plane)
+            if _agree(picture, header):
+                return picture
             failure = _other_pixels(header)
     from vdmcompress.exact import selftest
 
@@ -211,48 +287,50 @@ def _decode_once(
 ) -> Pixels:
     from vdmcompress.cascade import decode_pixels
 
-    size = (header.height, header.width, header.channels)
+    size = (header.height, header.width, header.payload_channels)
     payload = [bytes(lane) for lane in lanes]
     return decode_pixels(payload, *size, header.plan, model, threads, scale, progress, device=device)
 
 
-def _pixel_crc(pixels: Pixels) -> int:
-    return zlib.crc32(np.ascontiguousarray(pixels).data)
-
-
-def _agree(pixels: Pixels, header: Header) -> bool:
-    return _pixel_crc(pixels) == header.pixel_crc
+def _agree(picture: Picture, header: Header) -> bool:
+    return pixel_crc(picture) == header.pixel_crc
 
 
 def _other_pixels(header: Header) -> DamagedFileError:
     return damaged(f"its pixels do not have the CRC-32 {header.pixel_crc:08x} of its header")
 
 
-def _preview(pixels: Pixels, scale: int) -> Pixels:
-    """LL of the scale as a picture, as a diffusion payload gives it."""
-    if scale == 1:
-        return pixels
-    planes = forward_colour(pixels)
+def _preview(pixels: Samples, scale: int) -> Pixels:
+    """LL of the scale as a picture of 8 bits, as a diffusion payload gives it; alpha like a grey picture."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        colour = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
+        return np.dstack((_preview(colour, scale), _preview(pixels[:, :, -1], scale)))
+    planes = forward_colour(np.ascontiguousarray(pixels))
     for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1)):
         planes = haar_forward(planes).ll
     return inverse_colour(planes, clip=True)
 
 
 def _verify(
-    data: bytes, pixels: Pixels, model: Model, threads: int, device: str, progress: Progress | None
+    data: bytes, picture: Picture, model: Model | None, threads: int, device: str, progress: Progress | None
 ) -> None:
-    """Raise MachineError unless the bytes decode to the pixels."""
-    header, lanes = unpack(data)
+    """Raise MachineError unless the bytes decode to the picture."""
+    header, parts = unpack(data)
     try:
-        if header.kind is Kind.DIFFUSION:
-            found = _decode_once(header, lanes, model, 1, threads, device, progress)
+        plane = None if header.alpha is None else _decode_alpha(header, parts[0])
+        if header.kind is Kind.DIFFUSION and model is not None:
+            lanes = parts[header.alpha is not None :]
+            pixels = _decode_once(header, lanes, model, 1, threads, device, progress)
         else:
-            found = decode_classical(header.kind, lanes[0], header)
+            pixels = decode_classical(header.kind, parts[-1], header)
     except VdmError as error:
         if error.exit_code != DamagedFileError.exit_code:
             raise
         raise _not_verified() from error
-    if not np.array_equal(found, pixels):
+    found = _join(header, pixels, plane)
+    if difference(found, picture) is not None or not _agree(found, header):
         raise _not_verified()
 
 

@@ -14,6 +14,7 @@ __all__ = ["check_output", "write_file"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
+_PERMISSIONS = 0o777
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -41,24 +42,32 @@ def check_output(path: PathLike, *, force: bool = False, inputs: Iterable[PathLi
 
 
 def write_file(
-    path: PathLike, data: bytes | memoryview, *, force: bool = False, inputs: Iterable[PathLike] = ()
+    path: PathLike,
+    data: bytes | memoryview,
+    *,
+    force: bool = False,
+    inputs: Iterable[PathLike] = (),
+    like: PathLike | None = None,
 ) -> None:
     """Write all of data to path by way of a temporary file in its folder: synced, renamed, folder synced.
 
     With force an existing file is replaced and keeps its permissions, and a symbolic link keeps pointing to
-    what is replaced. Whatever goes wrong, an interrupt included, leaves no temporary file and the old file as
-    it was. Raises UsageError like check_output, OSError where the system refuses.
+    what is replaced. like: a file whose permissions and times the new one gets instead. Whatever goes wrong,
+    an interrupt included, leaves no temporary file and the old file as it was. Raises UsageError like
+    check_output, OSError where the system refuses.
     """
     check_output(path, force=force, inputs=inputs)
     target = Path(path).resolve() if force else Path(path)
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    model = os.stat(like) if like is not None else target.stat() if target.exists() else None
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with open(part, "xb") as file:
-            if mode is not None:
-                os.chmod(part, mode)
+        with open(part, "xb", opener=_private if model is not None else None) as file:
             file.write(data)
             file.flush()
+            if model is not None:
+                os.chmod(part, stat.S_IMODE(model.st_mode) & _PERMISSIONS)
+            if like is not None and model is not None:
+                os.utime(part, ns=(model.st_atime_ns, model.st_mtime_ns))
             os.fsync(file.fileno())
         if force:
             os.replace(part, target)
@@ -67,6 +76,11 @@ def write_file(
         _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read before it has its final permissions."""
+    return os.open(path, flags, 0o600)
 
 
 def _rename_new(part: Path, target: Path) -> None:

@@ -30,14 +30,24 @@ __all__ = ["image_picture", "read_image", "read_picture"]
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 _PNG_CRITICAL: Final = (b"PLTE", b"IEND")
+_FOREIGN: Final = {
+    b"\xff\x0a": "format JPEG XL",
+    b"\0\0\0\x0cJXL ": "format JPEG XL",
+    b"<svg": "format SVG (not made of pixels)",
+    b"<?xml": "format SVG (not made of pixels) or other XML",
+    b"II*\0": "a TIFF of a kind that is not read (floating point, CMYK, broken, ...)",
+    b"MM\0*": "a TIFF of a kind that is not read (floating point, CMYK, broken, ...)",
+}
+"""What files that Pillow does not know begin with."""
 
 
 def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """The picture of an image file: PNG, JPEG, WebP, TIFF, BMP, PPM, QOI or GIF, everything that is in it.
 
     Orientation is never applied. What is not kept is named in the picture's notes. Raises
-    UnsupportedImageError for what cannot be kept exactly, DamagedFileError for an image that cannot be decoded
-    whole, LimitError for one beyond the limits (or Pillow's own), OSError where the file cannot be opened.
+    UnsupportedImageError for what cannot be kept exactly, DamagedFileError for an image that cannot be
+    decoded whole, LimitError for one beyond the limits (or Pillow's own), OSError where the file cannot be
+    opened.
     """
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
@@ -116,10 +126,6 @@ def _our_errors() -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise LimitError(f"image too large: {error}; cut it into parts") from error
-    except UnidentifiedImageError as error:
-        raise UnsupportedImageError(
-            f"no readable image (unknown, empty or broken at its start); read are PNG, {', '.join(FORMATS)}"
-        ) from error
     except DECODER_ERRORS as error:
         raise DamagedFileError(f"damaged image: {error}; get another copy of it") from error
 
@@ -149,11 +155,30 @@ def _read_png(data: bytes, limits: Limits) -> Picture:
 
 
 def _read_other(data: bytes, limits: Limits) -> Picture:
-    with Image.open(io.BytesIO(data)) as image:
+    try:
+        opened = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise _unknown(data) from error
+    with opened as image:
         if not isinstance(image, ImageFile.ImageFile) or image.format not in FORMATS:
-            raise UnsupportedImageError(
-                f"unsupported image: format {image.format}; read are PNG, {', '.join(FORMATS)}; "
-                "convert it to PNG"
-            )
+            raise _not_read(f"format {image.format}")
         _check_size(image.size, limits)
         return picture_of_file(image, data)
+
+
+def _unknown(data: bytes) -> VdmError:
+    """The error of a file that Pillow does not know."""
+    if not data:
+        return UnsupportedImageError("no readable image: the file is empty")
+    if data[1:4] == b"PNG":
+        return DamagedFileError("damaged image: a PNG with altered first bytes; get another copy of it")
+    for start, name in _FOREIGN.items():
+        if data.startswith(start):
+            return _not_read(name)
+    return _not_read("no readable image (unknown, or broken at its start)")
+
+
+def _not_read(met: str) -> UnsupportedImageError:
+    return UnsupportedImageError(
+        f"unsupported image: {met}; read are PNG, {', '.join(FORMATS)}; convert it to PNG"
+    )

@@ -8,9 +8,20 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.chunks import Chunk, chunk_fault, palette_of, strip_chunks
+from vdmcompress.chunks import Chunk, chunk_fault, find_chunk, palette_of, strip_chunks
+from vdmcompress.errors import UnsupportedImageError
 
-__all__ = ["DEPTHS", "Mode", "Picture", "Samples", "difference", "mode_name", "mode_of", "pixel_crc"]
+__all__ = [
+    "DEPTHS",
+    "Mode",
+    "Picture",
+    "Samples",
+    "array_picture",
+    "difference",
+    "mode_name",
+    "mode_of",
+    "pixel_crc",
+]
 
 Samples: TypeAlias = NDArray[Any]
 """uint8, or uint16 at 16 bits."""
@@ -97,6 +108,20 @@ class Picture:
         data = palette_of(self.chunks) if self.mode is Mode.PALETTE else b""
         return np.frombuffer(data, np.uint8).reshape(-1, 3)
 
+    @property
+    def colour(self) -> Samples:
+        """The channels without alpha, (H, W) or (H, W, 3)."""
+        if self.mode is Mode.GREY_ALPHA:
+            return np.ascontiguousarray(self.pixels[:, :, 0])
+        return np.ascontiguousarray(self.pixels[:, :, :3]) if self.mode is Mode.RGBA else self.pixels
+
+    @property
+    def alpha(self) -> Samples | None:
+        """The alpha plane (H, W); None for modes without."""
+        if self.mode not in (Mode.GREY_ALPHA, Mode.RGBA):
+            return None
+        return np.ascontiguousarray(self.pixels[:, :, -1])
+
     def fault(self) -> str | None:
         """What contradicts the rules of the class, in words; None for a sound picture."""
         mode, depth, pixels = self.mode, self.depth, self.pixels
@@ -126,13 +151,33 @@ class Picture:
 
     def _colours(self) -> NDArray[np.uint8]:
         """Colours of the indices; those beyond the palette are black."""
-        alpha = next((chunk.data for chunk in self.chunks if chunk.kind == b"tRNS"), b"")
+        alpha = find_chunk(self.chunks, b"tRNS") or b""
         table = np.zeros((256, 4 if alpha else 3), np.uint8)
         table[: len(self.palette), :3] = self.palette
         if alpha:
             table[:, 3] = 255
             table[: len(alpha[:256]), 3] = np.frombuffer(alpha[:256], np.uint8)
         return table[self.pixels]
+
+
+def array_picture(pixels: Samples) -> Picture:
+    """The picture of an array uint8 or uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4), alpha last.
+
+    Raises UnsupportedImageError for everything else.
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype not in (np.uint8, np.uint16):
+        met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise UnsupportedImageError(
+            f"image: {met}; allowed are uint8 and uint16 arrays, Pillow images and pictures; convert it"
+        )
+    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (2,), (3,), (4,)) or pixels.size == 0:
+        raise UnsupportedImageError(
+            f"image has shape {pixels.shape}; allowed are (H, W) for grey, (H, W, 3) for RGB, and (H, W, 2) "
+            "and (H, W, 4) with alpha, not empty"
+        )
+    depth = 16 if pixels.dtype == np.uint16 else 8
+    native = pixels.astype(np.uint16) if depth == 16 else pixels
+    return Picture(mode_of(1 if pixels.ndim == 2 else pixels.shape[2]), depth, native)
 
 
 def pixel_crc(picture: Picture) -> int:

@@ -218,4 +218,5 @@ def packed_rows(pixels: Samples, depth: int) -> NDArray[np.uint8]:
     padded[:, :width] = pixels
     shifts = np.arange(places - 1, -1, -1, dtype=np.uint8) * np.uint8(depth)
     grouped = padded.reshape(height, -1, places) << shifts
-    return np.bitwise_or.reduce(grouped, axis=2, dtype=np.uint8)
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(grouped, axis=2, dtype=np.uint8)
+    return packed
