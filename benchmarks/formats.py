@@ -53,6 +53,12 @@ WEBP = Format("WebP", _pillow("WEBP", lossless=True, quality=100, method=6, exac
 """WebP lossless, method 6, quality 100, exact."""
 
 
+def webp(method: int) -> Format:
+    """WebP lossless at a method below the best, quality 75, exact."""
+    how = {"lossless": True, "quality": 75, "method": method, "exact": True}
+    return Format(f"WebP m{method}", _pillow("WEBP", **how), _pillow_decode)
+
+
 def jpeg_xl(effort: int) -> Format | None:
     """JPEG XL lossless at an effort, on as many threads as there are cores; None without imagecodecs."""
     try:

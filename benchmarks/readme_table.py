@@ -1,4 +1,4 @@
-"""The README's table of results, made from benchmarks/results/*.json so that the two cannot differ.
+"""The README's tables of results, made from benchmarks/results/*.json so that the two cannot differ.
 
 python -m benchmarks.readme_table
 """
@@ -13,7 +13,7 @@ from benchmarks.kodak import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 UNMEASURED = "`make bench IMAGES=folder` measures a folder of images and writes its table here."
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+RESULTS_MARK, EFFORTS_MARK = "results", "efforts"
 
 
 def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
@@ -25,6 +25,28 @@ def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
 def render(results: Iterable[dict[str, Any]]) -> str:
     """Markdown: one table a set, with what it was measured on."""
     return "\n\n".join(_set(result) for result in results) or UNMEASURED
+
+
+def render_efforts(folder: Path = RESULTS) -> str:
+    """Markdown: size and speed at every effort, one table a set."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("efforts-*.json"))]
+    return "\n\n".join(_efforts(result) for result in found) or UNMEASURED
+
+
+def _efforts(result: dict[str, Any]) -> str:
+    total, machine = result["sum"], result["machine"]
+    lines = [
+        f"**{result['efforts']}**, whole images in one process: {total['images']} images, "
+        f"{total['mpx']:.2f} Mpx. {machine['cpu']}, {machine['cores']} cores; {result['date']}.",
+        "",
+        "| coder | bpd | encode Mpx/s | decode Mpx/s |",
+        "|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {f['bpd']:.3f} | {f['encode_mpx_s']:.2f} | {f['decode_mpx_s']:.2f} |"
+        for name, f in total["formats"].items()
+    ]
+    return "\n".join(lines)
 
 
 def _set(result: dict[str, Any]) -> str:
@@ -47,18 +69,24 @@ def _set(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def replace(readme: str, block: str) -> str:
-    """The README's text with ``block`` between the markers; ValueError where they are not there once."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise ValueError(f"the README needs one {BEGIN} and one {END}")
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+def replace(readme: str, mark: str, block: str) -> str:
+    """The README's text with ``block`` between two comments; ValueError where they are not there once."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    if readme.count(begin) != 1 or readme.count(end) != 1:
+        raise ValueError(f"the README needs one {begin} and one {end}")
+    before, rest = readme.split(begin)
+    after = rest.split(end)[1]
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+def rewrite(readme: str) -> str:
+    """The README's text with all tables as the results have them."""
+    return replace(replace(readme, RESULTS_MARK, render(load())), EFFORTS_MARK, render_efforts())
 
 
 def main() -> int:
-    """Rewrite the README's table."""
-    README.write_text(replace(README.read_text(), render(load())))
+    """Rewrite the README's tables."""
+    README.write_text(rewrite(README.read_text()))
     return 0
 
 

@@ -27,10 +27,10 @@ device = click.option(
 )
 latents = click.option(
     "--latents",
-    type=click.Choice(["coarse", "all", "none"]),
-    default="coarse",
+    type=click.Choice(["one", "all", "none"]),
+    default="one",
     show_default=True,
-    help="Scales that are coded with chains of latents: coarse is all but the finest.",
+    help="Scales that are coded with chains of latents: one is the second-finest.",
 )
 threads = click.option(
     "-T",

@@ -27,11 +27,12 @@ from .ans import Stack
 from .gaussian import Bins, pop, push
 
 Array = npt.NDArray[np.int32]
+Band = npt.NDArray[np.signedinteger[Any]]
 Kind = Literal["q", "p"]
 
 
 class Chain(Protocol):
-    """What the coder needs to know of the diffusion model of one band; arrays z are int32 (C, h, w)."""
+    """What the coder needs to know of the diffusion model of one band; arrays z are integers (C, h, w)."""
 
     @property
     def levels(self) -> int:
@@ -47,22 +48,22 @@ class Chain(Protocol):
     def strips(self) -> Sequence[slice]:
         """The rows of the band, top to bottom, in strips that follow one another; empty for an empty band."""
 
-    def posterior(self, k: int, z_below: Array, rows: slice) -> Bins:
+    def posterior(self, k: int, z_below: Band, rows: slice) -> Bins:
         """q(z_k | z_(k-1)) of these rows, k = 1..K-1, from z_(k-1) of the same rows."""
 
-    def likelihood(self, k: int, z_k: Array | None, rows: slice) -> Bins:
+    def likelihood(self, k: int, z_k: Band | None, rows: slice) -> Bins:
         """p(z_(k-1) | z_k, ctx) of these rows, k = 1..K-1; for k = K the top, p(z_(K-1) | ctx) with z_k None.
 
         z_k is right in these rows and in the strips next to them; nothing else of it may be read.
         """
 
-    def gather(self, z: Array, rows: slice) -> Array:
+    def gather(self, z: Band, rows: slice) -> Array:
         """The positions of these rows that are coded, int32 (n, C), C-contiguous."""
 
-    def scatter(self, z: Array, rows: slice, x: Array) -> None:
+    def scatter(self, z: Band, rows: slice, x: Array) -> None:
         """Writes x (n, C) to the places where `gather` reads, in place."""
 
-    def blank(self) -> Array:
+    def blank(self) -> Band:
         """Zeros of the band's shape."""
 
 
@@ -95,8 +96,8 @@ class Ledger:
         return sum(self.entries.values())
 
 
-def encode(stack: Stack, z_0: Array, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> None:
-    """Pushes a band z_0, int32 (C, h, w), with its chain.
+def encode(stack: Stack, z_0: Band, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> None:
+    """Pushes a band z_0, integers (C, h, w), with its chain.
 
     Raises:
         ShortStackError: the stack does not hold the bits to borrow; its content is undefined then.
@@ -117,8 +118,8 @@ def encode(stack: Stack, z_0: Array, chain: Chain, ledger: Ledger | None = None,
         step.push(chain.levels, z_below, bins, strip)
 
 
-def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Array:
-    """Pops the band that `encode` pushed, int32 (C, h, w), and gives the borrowed bits back.
+def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Band:
+    """Pops the band that `encode` pushed, as `Chain.blank` made, and gives the borrowed bits back.
 
     Raises:
         ShortStackError: the stack does not hold the bits: the data are damaged.
@@ -148,20 +149,20 @@ class _Step:
     ledger: Ledger
     threads: int
 
-    def pop_q(self, k: int, z_k: Array, z_below: Array, rows: slice) -> None:
+    def pop_q(self, k: int, z_k: Band, z_below: Band, rows: slice) -> None:
         bins = self.chain.posterior(k, z_below, rows)
         with self.ledger.entry(self.stack, k, "q"):
             self.chain.scatter(z_k, rows, pop(self.stack, bins, self.threads))
 
-    def push_q(self, k: int, z_k: Array, z_below: Array, rows: slice) -> None:
+    def push_q(self, k: int, z_k: Band, z_below: Band, rows: slice) -> None:
         bins = self.chain.posterior(k, z_below, rows)
         with self.ledger.entry(self.stack, k, "q"):
             push(self.stack, self.chain.gather(z_k, rows), bins, self.threads)
 
-    def push_p(self, k: int, z_below: Array, z_k: Array, rows: slice) -> None:
+    def push_p(self, k: int, z_below: Band, z_k: Band, rows: slice) -> None:
         self.push(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
 
-    def pop_p(self, k: int, z_below: Array, z_k: Array, rows: slice) -> None:
+    def pop_p(self, k: int, z_below: Band, z_k: Band, rows: slice) -> None:
         self.pop(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
 
     def tops(self, strips: Sequence[slice]) -> Iterator[tuple[slice, Bins]]:
@@ -176,7 +177,7 @@ class _Step:
                     made.append(ahead.submit(self.chain.likelihood, self.chain.levels, None, following))
                 yield strip, bins
 
-    def push(self, k: int, z_below: Array, bins: Bins, rows: slice) -> None:
+    def push(self, k: int, z_below: Band, bins: Bins, rows: slice) -> None:
         x = self.chain.gather(z_below, rows)
         with self.ledger.entry(self.stack, k, "p"):
             if self.chain.adapts:
@@ -184,7 +185,7 @@ class _Step:
             else:
                 push(self.stack, x, bins, self.threads)
 
-    def pop(self, k: int, z_below: Array, bins: Bins, rows: slice) -> None:
+    def pop(self, k: int, z_below: Band, bins: Bins, rows: slice) -> None:
         with self.ledger.entry(self.stack, k, "p"):
             if self.chain.adapts:
                 x = adaptive.pop(self.stack, bins, columns(bins, rows))

@@ -3,14 +3,17 @@
 All arithmetic is exact: int64 for positions, tables and counts, uint64 for heads, every cast written out
 (numba makes float64 of uint64 with int64). Position i of a call goes to lane i % L; a call works on the lanes
 first <= lane < last, so that threads can share a stack. The loops run over positions rather than lane by
-lane, which lets the processor overlap the lanes' chains of dependent operations.
+lane, which lets the processor overlap the lanes' chains of dependent operations. The lines that fill up a
+popped head stand in each loop, because a function for them costs a tenth of the speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numba import njit, types
@@ -46,12 +49,19 @@ _PRECISION = np.uint64(PRECISION)
 _SLOT_MASK = np.uint64(_ONE - 1)
 _WORD_MASK = np.uint64(0xFFFFFFFF)
 _LOWEST_HEAD = np.uint64(1 << 32)
+_SOURCES = crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*kernels.py"))))
+"""Of all compiled loops, see `_compiled`."""
 
 
 def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compiles at import for one signature; without a cache where no folder for it can be written."""
+    """Compiles at import for one signature; without a cache where no folder for it can be written.
+
+    numba's cache watches a function's own file only; with the checksum of all kernels' sources in its name, a
+    function is compiled anew when one that is inlined into it has changed.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__qualname__ = f"{function.__qualname__}_{_SOURCES:08x}"
         compile_with: Any = partial(njit, signature, nogil=True, error_model="numpy", fastmath=False)
         try:
             compiled: Callable[..., Any] = compile_with(cache=True)(function)

@@ -23,6 +23,7 @@ from vdmcompress.errors import (
     UsageError,
     VdmError,
 )
+from vdmcompress.path import ORDERS
 from vdmcompress.picture import Mode, Picture
 
 HASH = bytes(range(8))
@@ -51,7 +52,7 @@ class Fake:
             raise ModelMissingError(f"model {hash8.hex()} is missing")
         return self.load_model("found")
 
-    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=()):
+    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=(), memory=None):
         self.calls.append(("encode", threads, device))
         self.order = order
         if progress is not None:
@@ -60,7 +61,18 @@ class Fake:
         return types.SimpleNamespace(lanes=[data[:3], data[3:]], plan=5)
 
     def decode_pixels(
-        self, lanes, height, width, channels, plan, model, threads, scale=1, progress=None, device="auto"
+        self,
+        lanes,
+        height,
+        width,
+        channels,
+        plan,
+        model,
+        threads,
+        scale=1,
+        progress=None,
+        device="auto",
+        memory=None,
     ):
         self.calls.append(("decode", threads, device, scale, plan))
         if progress is not None:
@@ -99,7 +111,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def no_classical(monkeypatch):
-    monkeypatch.setattr(api, "may_beat", lambda pixels, size: False)
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful: False)
 
 
 def diffusion_file(pixels, crc=None, model=HASH):
@@ -145,7 +157,7 @@ def test_smaller_one_wins(fake):
 def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
     asked = []
 
-    def may_beat(pixels, size):
+    def may_beat(pixels, size, careful):
         asked.append(size)
         return False
 
@@ -312,3 +324,26 @@ def test_exit_codes_of_the_tree():
     }
     assert expected.items() <= codes.items()
     assert VdmError.exit_code == 1
+
+
+def test_an_effort_chooses_model_latents_and_screen(fake, monkeypatch):
+    screens = []
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful: screens.append(careful))
+    for effort, model, encodings, careful in (
+        (1, "swift", 1, False),
+        (7, "photo", 1, True),
+        (9, "photo", 3, True),
+    ):
+        fake.calls.clear()
+        api.encode(GREY, effort=effort, verify=False)
+        assert fake.calls[0] == ("load", model)
+        assert [call[0] for call in fake.calls[1:]] == ["encode"] * encodings
+        assert screens.pop() is careful
+    fake.calls.clear()
+    api.encode(GREY, effort=9, model="other", latents="all", verify=False)
+    assert [call[0] for call in fake.calls] == ["load", "encode"]
+    assert fake.calls[0] == ("load", "other")
+    assert fake.order == ORDERS["all"]
+    for effort in (0, 10):
+        with pytest.raises(UsageError, match=f"effort {effort}, allowed are 1"):
+            api.encode(GREY, effort=effort)

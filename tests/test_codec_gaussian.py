@@ -1,7 +1,9 @@
 """Gaussian bins: exact partitions, equality with the twin, golden words, rates, errors."""
 
 import math
+import zlib
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import coder_twin
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from roundtrip import check_codec, random_stack
 
-from codec import gaussian, kernels, tables
+from codec import adaptive_kernels, gaussian, kernels, tables
 from codec.ans import Stack
 from codec.codecs import gaussian as gaussian_codec
 from codec.errors import BinsError, ShortStackError, TableError, ValueOutOfRange
@@ -302,9 +304,21 @@ def test_without_a_folder_for_the_cache_kernels_are_compiled_all_the_same(monkey
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
+    def kernel():
+        pass
+
     monkeypatch.setattr(kernels, "njit", njit)
-    assert kernels._compiled("void()")(len) is len
+    assert kernels._compiled("void()")(kernel) is kernel
     assert asked == [True, False]
+
+
+def test_the_name_in_the_cache_changes_with_any_source_of_kernels():
+    """What is inlined from another file must not live on in the cache after a change of that file."""
+    folder = Path(kernels.__file__).parent
+    sources = [folder / "adaptive_kernels.py", folder / "kernels.py"]
+    mark = f"_{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}"
+    for kernel in (kernels.push_gaussian, adaptive_kernels.adaptive):
+        assert kernel.py_func.__qualname__.endswith(mark)
 
 
 # Golden words

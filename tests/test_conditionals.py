@@ -43,12 +43,12 @@ def inputs(scale, slot, components=3, size=96):
 def integer_bins(engine, scale, slot, direct=False, components=3, shape=None):
     model = engine.model
     step, path, given = inputs(scale, slot, components)
-    raw = given.raw[0].numpy()
+    raw = given.raw[0].numpy().astype(np.int16)
     h, w = raw.shape[1:]
     row = model.row(scale, slot)
     sums, linear = engine.evaluate(row, raw, slice(0, h), int(direct))
     exponents = engine.head_exponents(row, int(direct))
-    z_k = np.ascontiguousarray(given.z_k[0, :components].numpy())
+    z_k = np.ascontiguousarray(given.z_k[0, :components].numpy(), np.int16)
     bins = Conditionals(model, components).likelihood(
         scale, step, direct, sums, linear, exponents, z_k, slice(0, h), shape or (h, w)
     )

@@ -182,7 +182,7 @@ class TrueChain:
         )
 
     def gather(self, z, rows):
-        return np.ascontiguousarray(z[:, rows].reshape(1, -1).T)
+        return np.ascontiguousarray(z[:, rows].reshape(1, -1).T, np.int32)
 
     def likelihood(self, k, z_k, rows):
         """z_{k-1} given z_k of jointly Gaussian variables, by their covariances."""

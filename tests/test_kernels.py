@@ -34,8 +34,8 @@ def differences_twin(ll):
 @pytest.mark.parametrize("reach", [3, 255])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_differences(shape, reach, channels):
-    ll = integers((channels, *shape), -reach, reach)
-    out = np.full((2 * channels, *shape), 99, np.int32)
+    ll = integers((channels, *shape), -reach, reach).astype(np.int16)
+    out = np.full((2 * channels, *shape), 99, np.int16)
     kernels.differences(ll, out)
     np.testing.assert_array_equal(out, differences_twin(ll))
     np.testing.assert_array_equal(out, network.differences(torch.from_numpy(ll)[None])[0].numpy())
@@ -44,7 +44,7 @@ def test_differences(shape, reach, channels):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pack_features(shape):
     h, w = shape
-    raw = integers((15, h + 3, w + 2), -600, 600, seed=1)
+    raw = integers((15, h + 3, w + 2), -600, 600, seed=1).astype(np.int16)
     out = np.full((h, w, 30), 7, np.uint8)
     kernels.pack_features(raw, 2, 1, out)
     inner = raw[:, 2 : 2 + h, 1 : 1 + w]
@@ -69,7 +69,7 @@ def linear_twin(raw, weights):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_linear_predict(shape):
-    raw = integers((15, *shape), -2047, 2047, seed=2)
+    raw = integers((15, *shape), -2047, 2047, seed=2).astype(np.int16)
     weights = integers((3, 12, 3, 3), -9000, 9000, seed=3)
     out = np.full((3, *shape), 99, np.int32)
     kernels.linear_predict(raw, weights, 0, 0, out)
@@ -77,7 +77,7 @@ def test_linear_predict(shape):
 
 
 def test_linear_predict_of_a_part_sees_its_surroundings():
-    raw = integers((15, 11, 13), -500, 500, seed=4)
+    raw = integers((15, 11, 13), -500, 500, seed=4).astype(np.int16)
     weights = integers((3, 12, 3, 3), -4000, 4000, seed=5)
     want = linear_twin(raw, weights)
     for top, left, rows, columns in ((0, 0, 4, 5), (3, 2, 5, 11), (10, 12, 1, 1)):
@@ -89,7 +89,7 @@ def test_linear_predict_of_a_part_sees_its_surroundings():
 def test_linear_predict_at_the_proven_bound():
     """Sums just below 2**31, the most that `ExactEvaluation.prove` lets through."""
     each = ((1 << 31) - 1) // 2047 // 108
-    raw = np.full((15, 3, 3), 2047, np.int32)
+    raw = np.full((15, 3, 3), 2047, np.int16)
     weights = np.full((2, 12, 3, 3), each, np.int32)
     weights[1] = -each
     out = np.empty((2, 3, 3), np.int32)
@@ -172,26 +172,26 @@ def conditionals_twin(acc, linear, exponents, z_k, fusion, grid):
 @pytest.mark.parametrize("grid", [0, 3, 6])
 def test_conditionals(components, fused, grid):
     rng = np.random.default_rng(grid + components)
-    rows, width, columns, top = 4, 12, 11, 2
+    rows, width, columns = 4, 12, 11
     size = np.exp2(rng.uniform(0, 24, (rows, width, 12)))
     acc = (rng.choice([-1, 1], size.shape) * size).astype(np.int32)
     acc[0, 0] = ((1 << 24) - 1) * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, 1])
     linear = integers((3, rows, width), -(1 << 20), 1 << 20, seed=7)
     linear[:, 1, 1] = [(1 << 31) - 1, -(1 << 31), 0]
     exponents = rng.permutation([0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 15]).astype(np.int64)
-    z_k = integers((components, top + rows + 1, width), -1500, 1500, seed=8)
+    z_k = integers((components, rows, width), -1500, 1500, seed=8).astype(np.int16)
     table = np.stack((integers(128, 0, 65536, seed=9), integers(128, -2000, 34000, seed=10)))
     fusion = table if fused else np.zeros((2, 0), np.int32)
     n = rows * columns
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
     coupling = np.empty((n, 3), np.int16)
-    kernels.conditionals(acc, linear, exponents, z_k, top, fusion, grid, mean, scale, coupling)
+    kernels.conditionals(acc, linear, exponents, z_k, fusion, grid, mean, scale, coupling)
     limits, indices = 0, set()
     for y in range(rows):
         for x in range(columns):
             i = y * columns + x
             values, couplings = conditionals_twin(
-                acc[y, x], linear[:, y, x], exponents, z_k[:, top + y, x], table if fused else None, grid
+                acc[y, x], linear[:, y, x], exponents, z_k[:, y, x], table if fused else None, grid
             )
             assert list(zip(mean[i].tolist(), scale[i].tolist(), strict=True)) == values
             assert coupling[i].tolist() == couplings
@@ -210,14 +210,14 @@ def test_conditionals_round_half_up():
     exponents[6] = 2  # 64 s / 2**7
     mean, scale = np.empty((4, 1), np.int32), np.empty((4, 1), np.uint8)
     coupling = np.empty((4, 3), np.int16)
-    z_k = np.array([[[1, 3, -1, -3]]], np.int32)
+    z_k = np.array([[[1, 3, -1, -3]]], np.int16)
     linear = np.zeros((3, 1, 4), np.int32)
-    kernels.conditionals(acc, linear, exponents, z_k, 0, np.zeros((2, 0), np.int32), 0, mean, scale, coupling)
+    kernels.conditionals(acc, linear, exponents, z_k, np.zeros((2, 0), np.int32), 0, mean, scale, coupling)
     assert scale[:, 0].tolist() == [48 + 1, 48 + 2, 48 + 0, 48 - 1]  # 16 s / 32
     assert coupling[:, 0].tolist() == [1, 2, 0, -1]
     fusion = np.zeros((2, 128), np.int32)
     fusion[0], fusion[1] = 512, 20 * 256 + 64  # omega 1/128, scale 20 1/4
     acc[0, :, 9] = [1, 3, -1, -3]  # 8 s / 32: quarters
-    kernels.conditionals(acc, linear, exponents, z_k, 0, fusion, 0, mean, scale, coupling)
+    kernels.conditionals(acc, linear, exponents, z_k, fusion, 0, mean, scale, coupling)
     assert mean[:, 0].tolist() == [1, 2, 0, -1]  # 64 z / 128
     assert scale[:, 0].tolist() == [21, 21, 20, 20]  # 20 1/2, 21, 20, 19 1/2

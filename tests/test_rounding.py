@@ -68,15 +68,15 @@ def test_rounded_outputs_are_the_coders_parameters(config):
         u = split_signs(raw)[0].permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
         sums = backend.run(backend.prepare(graph), u)[:, :, :PART]
         linear = np.empty((3, h, w), np.int32)
-        linear_predict(raw[0].numpy(), graph.linear[:3], 0, 0, linear)
+        linear_predict(raw[0].numpy().astype(np.int16), graph.linear[:3], 0, 0, linear)
         mean, scale = np.empty((h * w, 3), np.int32), np.empty((h * w, 3), np.uint8)
         coupling = np.empty((h * w, 3), np.int16)
-        z = noisy_band(raw, step.band % 2)[0].numpy()
+        z = noisy_band(raw, step.band % 2)[0].numpy().astype(np.int16)
         fusion = np.zeros((2, 0), np.int32) if step.top else fusion_table(path, step.k)
         grid = path.levels[step.k - 2].grid if step.k > 1 else 0
         exponents = graph.head.exponents[:PART].astype(np.int64)
         kernels.conditionals(
-            np.ascontiguousarray(sums), linear, exponents, z, 0, fusion, grid, mean, scale, coupling
+            np.ascontiguousarray(sums), linear, exponents, z, fusion, grid, mean, scale, coupling
         )
         outputs = Rounded(model).evaluate(raw, 0, slot)[:, :PART]
         delta = path.delta(step.k - 1)

@@ -15,7 +15,7 @@ from vdmcompress.train.config import TrainConfig, load_config
     [
         (
             ("batch = 3", "batch = 3\nlr = 1"),
-            r"\[train\]: unknown key 'lr'; known are batch, chain_weight, crop",
+            r"\[train\]: unknown key 'lr'; known are batch, chain_scales, chain_weight, crop",
         ),
         (("blocks = 1", "blocks = 1\ndepth = 2"), "depth"),
         (("[train]", "[tain]"), "unknown key 'tain'"),
@@ -47,8 +47,8 @@ def test_shipped_configurations_are_read():
         load_config(folder / "none.toml")
 
 
-def test_direct_scales_turn_the_weights_round():
+def test_outside_of_chain_scales_the_weights_are_turned_round():
     """Where bands are coded directly, chains count less and the direct predictions in full."""
-    config = TrainConfig(direct_scales=1, chain_weight=0.25, direct_weight=0.1)
-    assert [config.path_weights(scale) for scale in (0, 1, 5)] == [(0.25, 1.0), (1.0, 0.1), (1.0, 0.1)]
+    config = TrainConfig(chain_scales=(1, 2), chain_weight=0.25, direct_weight=0.1)
+    assert [config.path_weights(scale) for scale in (0, 1, 5)] == [(0.25, 1.0), (1.0, 0.1), (0.25, 1.0)]
     assert TrainConfig().path_weights(0) == (1.0, 0.1)

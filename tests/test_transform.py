@@ -80,7 +80,7 @@ def test_haar_is_that_of_the_twin(height, width, channels):
     for component, plane in enumerate(planes):
         for name, expected in zip(("ll", "hl", "lh", "hh"), twin(plane.tolist()), strict=True):
             found = getattr(bands, name)[component]
-            assert found.dtype == np.int32
+            assert found.dtype == np.int16
             assert np.array_equal(found, np.array(expected)), name
 
 

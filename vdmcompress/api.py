@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, pack, peek, unpack
+from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -25,7 +26,7 @@ from vdmcompress.errors import (
 from vdmcompress.image_io import image_picture
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Mode, Picture, Samples, array_picture, difference, pixel_crc
-from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
+from vdmcompress.preview import SCALES, preview
 
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
@@ -35,51 +36,87 @@ __all__ = ["decode", "decode_picture", "encode", "peek"]
 Pixels: TypeAlias = NDArray[np.uint8]
 Progress: TypeAlias = Callable[[float, float, str], None]
 
-SCALES: Final = (1, 2, 4, 8)
 DEVICES: Final = ("auto", "cpu", "cuda")
 REFERENCE_DEVICE: Final = "cpu_float"
 """The plainest way of computing the exact networks, asked when the chosen one is in doubt."""
 
 
+@dataclass(frozen=True)
+class _Work:
+    """How the networks are run.  threads: None for all.  memory: bytes they may take, None for any number."""
+
+    threads: int | None
+    device: str
+    progress: Progress | None
+    memory: int | None
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise UsageError(f"device {self.device!r} is not known; allowed are {', '.join(DEVICES)}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"{self.threads} threads; allowed are 1 and more, or None for all processors")
+
+    @property
+    def thread_count(self) -> int:
+        if self.threads is not None:
+            return self.threads
+        from vdmcompress.engine import default_threads
+
+        return default_threads()
+
+    def labelled(self, what: str) -> _Work:
+        """The same with another word for the progress."""
+        progress = self.progress
+        if progress is None:
+            return self
+        return replace(self, progress=lambda done, total, _: progress(done, total, what))
+
+
 def encode(
     image: Samples | Image.Image | Picture,
     *,
+    effort: int = DEFAULT_EFFORT,
     model: str | None = None,
+    latents: str | None = None,
     threads: int | None = None,
     device: str = "auto",
-    latents: str = "coarse",
     verify: bool = True,
     progress: Progress | None = None,
+    memory: int | None = None,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
     image: uint8 or uint16 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of grey or RGB, the last channel of
     2 and 4 being alpha; a Pillow image of mode 1, L, LA, P, RGB, RGBA or I;16, with the ICC profile, EXIF,
-    XMP, resolution and transparency of its info; or a Picture.  model: a name, a hash or a path (default: the
-    shipped one).  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
-    latents: which scales code with chains of latents, a key of `path.ORDERS`: coarse (the default, all but
-    the finest), all or none.  verify: decode the bytes and compare.  progress: called with (done, total,
-    what).  Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes, other depths and their
-    alpha are coded classically, without a model.
+    XMP, resolution and transparency of its info; or a Picture.  effort: 1 (fastest) to 9 (smallest), see
+    `efforts.py`; it decides what model and latents are unless these are given.  model: a name, a hash or a
+    path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one (the second-finest),
+    all or none.  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
+    verify: decode the bytes and compare.  progress: called with (done, total, what).  memory: bytes that
+    diffusion may make the process take, None for any number; it does not alter the bytes.
+    Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes and other depths are coded
+    classically, without a model.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
-    _check_device(device)
-    if latents not in ORDERS:
+    work = _Work(threads, device, progress, memory)
+    wanted = effort_of(effort)
+    if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     picture = _as_picture(image)
-    threads = _thread_count(threads)
     chosen = None
     if picture.depth == 8 and picture.mode is not Mode.PALETTE:
-        chosen = _load_model(model)
-        data, spared = _encode_diffusion(picture, chosen, threads, device, ORDERS[latents], progress)
-        if may_beat(picture.colour, len(data) - spared):
+        chosen = _load_model(model or wanted.model)
+        ways = wanted.latents if latents is None else (latents,)
+        made = (_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways)
+        data, beside = min(made, key=lambda file: len(file[0]))
+        if may_beat(picture.colour, len(data) - beside, careful=wanted.careful):
             data = min(data, _encode_classical(picture), key=len)
     else:
         data = _encode_classical(picture)
     if verify:
-        _verify(data, picture, chosen, threads, device, _labelled(progress, "verify"))
+        _verify(data, picture, chosen, work.labelled("verify"))
     return data
 
 
@@ -91,23 +128,25 @@ def decode(
     device: str = "auto",
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    memory: int | None = None,
 ) -> Samples:
     """Pixels of a file's bytes: uint8 or (16-bit images) uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).
 
     Palettes are given as RGB or RGBA, grey of fewer than 8 bits is scaled to 0..255; decode_picture gives
     indices and values as they are, and metadata.  scale: 1 for the exact pixels, 2, 4 or 8 for a preview of 8
     bits, ceil(H/scale) rows and ceil(W/scale) columns out of the coarse scales (of very small images the
-    coarsest there is).  threads, device, progress: as in encode.  limits: what is refused as too large.
+    coarsest there is).  threads, device, progress, memory: as in encode.  limits: what is refused as too
+    large.
 
     Raises DamagedFileError (also when the pixels' checksum does not agree), LimitError, ModelMissingError,
     UsageError, and MachineError where this machine computes differently.
     """
     if scale not in SCALES:
         raise UsageError(f"scale 1/{scale} does not exist; allowed are {', '.join(f'1/{s}' for s in SCALES)}")
-    _check_device(device)
+    work = _Work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
-    found = _decode(header, parts, scale, threads, device, progress)
-    return found if isinstance(found, np.ndarray) else found.array()
+    found = _decode(header, parts, scale, work)
+    return found.array() if isinstance(found, Picture) else found
 
 
 def decode_picture(
@@ -117,14 +156,15 @@ def decode_picture(
     device: str = "auto",
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    memory: int | None = None,
 ) -> Picture:
     """The picture of a file's bytes, with mode, depth, palette and metadata.
 
     Options and errors as in decode.
     """
-    _check_device(device)
+    work = _Work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
-    return cast(Picture, _decode(header, parts, 1, threads, device, progress))
+    return cast(Picture, _decode(header, parts, 1, work))
 
 
 def _as_picture(image: Samples | Image.Image | Picture) -> Picture:
@@ -141,21 +181,6 @@ def _as_picture(image: Samples | Image.Image | Picture) -> Picture:
     if picture.chunks:
         pack_section(picture.chunks)
     return replace(picture, pixels=np.ascontiguousarray(picture.pixels))
-
-
-def _check_device(device: str) -> None:
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
-
-
-def _thread_count(threads: int | None) -> int:
-    if threads is None:
-        from vdmcompress.engine import default_threads
-
-        return default_threads()
-    if threads < 1:
-        raise UsageError(f"{threads} threads; allowed are 1 and more, or None for all processors")
-    return threads
 
 
 def _load_model(name: str | None) -> Model:
@@ -180,26 +205,29 @@ def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
 
 
 def _encode_diffusion(
-    picture: Picture,
-    model: Model,
-    threads: int,
-    device: str,
-    order: tuple[int, ...],
-    progress: Progress | None,
+    picture: Picture, model: Model, order: tuple[int, ...], work: _Work
 ) -> tuple[bytes, int]:
     """File, and how many of its bytes are for alpha and metadata."""
     from vdmcompress.cascade import encode_pixels
 
-    encoded = encode_pixels(picture.colour, model, threads, progress, device=device, order=order)
+    encoded = encode_pixels(
+        picture.colour,
+        model,
+        work.thread_count,
+        work.progress,
+        device=work.device,
+        order=order,
+        memory=work.memory,
+    )
     alpha, parts = None, list(encoded.lanes)
-    spared = len(pack_section(picture.chunks)) if picture.chunks else 0
+    beside = len(pack_section(picture.chunks)) if picture.chunks else 0
     if picture.alpha is not None:
         alpha, plane = encode_classical(picture.alpha)
         parts.insert(0, plane)
-        spared += len(plane)
+        beside += len(plane)
     header = _header(Kind.DIFFUSION, picture, alpha)
     header = replace(header, model=model.hash8, plan=encoded.plan, lanes=len(encoded.lanes))
-    return pack(header, parts), spared
+    return pack(header, parts), beside
 
 
 def _encode_classical(picture: Picture) -> bytes:
@@ -207,14 +235,7 @@ def _encode_classical(picture: Picture) -> bytes:
     return pack(_header(kind, picture), [payload])
 
 
-def _decode(
-    header: Header,
-    parts: list[memoryview],
-    scale: int,
-    threads: int | None,
-    device: str,
-    progress: Progress | None,
-) -> Picture | Samples:
+def _decode(header: Header, parts: list[memoryview], scale: int, work: _Work) -> Picture | Samples:
     """The picture whose checksum agrees; or, of another scale than 1, its preview."""
     plane = None if header.alpha is None else _decode_alpha(header, parts[0])
     lanes = parts if plane is None else parts[1:]
@@ -222,11 +243,11 @@ def _decode(
         picture = _join(header, decode_classical(header.kind, lanes[0], header), plane)
         if not _agree(picture, header):
             raise _other_pixels(header)
-        return picture if scale == 1 else _preview(picture.array(), scale)
+        return picture if scale == 1 else preview(picture.array(), scale)
     from vdmcompress.model_file import find_model
 
     model = find_model(header.model)
-    return _decode_diffusion(header, lanes, plane, model, scale, _thread_count(threads), device, progress)
+    return _decode_diffusion(header, lanes, plane, model, scale, work)
 
 
 def _decode_alpha(header: Header, part: memoryview) -> Pixels:
@@ -248,22 +269,20 @@ def _decode_diffusion(
     plane: Pixels | None,
     model: Model,
     scale: int,
-    threads: int,
-    device: str,
-    progress: Progress | None,
+    work: _Work,
 ) -> Picture | Pixels:
     """Decode; where the result is wrong, once more on the reference path, to tell machine and file apart."""
     failure: VdmError = _other_pixels(header)
-    for way in (device, REFERENCE_DEVICE):
+    for way in (work.device, REFERENCE_DEVICE):
         try:
-            pixels = _decode_once(header, lanes, model, scale, threads, way, progress)
+            pixels = _decode_once(header, lanes, model, scale, replace(work, device=way))
         except VdmError as error:
             if error.exit_code != DamagedFileError.exit_code:
                 raise
             failure = error
         else:
             if scale > 1:
-                return pixels if plane is None else np.dstack((pixels, _preview(plane, scale)))
+                return pixels if plane is None else np.dstack((pixels, preview(plane, scale)))
             picture = _join(header, pixels, plane)
             if _agree(picture, header):
                 return picture
@@ -276,20 +295,22 @@ def _decode_diffusion(
     raise failure
 
 
-def _decode_once(
-    header: Header,
-    lanes: list[memoryview],
-    model: Model,
-    scale: int,
-    threads: int,
-    device: str,
-    progress: Progress | None,
-) -> Pixels:
+def _decode_once(header: Header, lanes: list[memoryview], model: Model, scale: int, work: _Work) -> Pixels:
     from vdmcompress.cascade import decode_pixels
 
     size = (header.height, header.width, header.payload_channels)
     payload = [bytes(lane) for lane in lanes]
-    return decode_pixels(payload, *size, header.plan, model, threads, scale, progress, device=device)
+    return decode_pixels(
+        payload,
+        *size,
+        header.plan,
+        model,
+        work.thread_count,
+        scale,
+        work.progress,
+        device=work.device,
+        memory=work.memory,
+    )
 
 
 def _agree(picture: Picture, header: Header) -> bool:
@@ -300,29 +321,14 @@ def _other_pixels(header: Header) -> DamagedFileError:
     return damaged(f"its pixels do not have the CRC-32 {header.pixel_crc:08x} of its header")
 
 
-def _preview(pixels: Samples, scale: int) -> Pixels:
-    """LL of the scale as a picture of 8 bits, as a diffusion payload gives it; alpha like a grey picture."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        colour = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
-        return np.dstack((_preview(colour, scale), _preview(pixels[:, :, -1], scale)))
-    planes = forward_colour(np.ascontiguousarray(pixels))
-    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1)):
-        planes = haar_forward(planes).ll
-    return inverse_colour(planes, clip=True)
-
-
-def _verify(
-    data: bytes, picture: Picture, model: Model | None, threads: int, device: str, progress: Progress | None
-) -> None:
+def _verify(data: bytes, picture: Picture, model: Model | None, work: _Work) -> None:
     """Raise MachineError unless the bytes decode to the picture."""
     header, parts = unpack(data)
     try:
         plane = None if header.alpha is None else _decode_alpha(header, parts[0])
         if header.kind is Kind.DIFFUSION and model is not None:
             lanes = parts[header.alpha is not None :]
-            pixels = _decode_once(header, lanes, model, 1, threads, device, progress)
+            pixels = _decode_once(header, lanes, model, 1, work)
         else:
             pixels = decode_classical(header.kind, parts[-1], header)
     except VdmError as error:
@@ -339,9 +345,3 @@ def _not_verified() -> MachineError:
         "the bytes made of this image do not decode to it on this machine, allowed are the same pixels only; "
         "run 'vdmc selftest'"
     )
-
-
-def _labelled(progress: Progress | None, what: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total, _: progress(done, total, what)

@@ -26,6 +26,7 @@ from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
+from vdmcompress.memory import choose_tile
 from vdmcompress.model_file import Model
 from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan
 from vdmcompress.transform import (
@@ -41,8 +42,10 @@ from vdmcompress.transform import (
 )
 
 Array = NDArray[np.int32]
+Band = NDArray[np.int16]
 Pixels = NDArray[np.uint8]
 Progress = Callable[[float, float, str], None]
+
 CHUNK_ROWS = 256
 """Rows that are evaluated at once where the network reads no latent."""
 
@@ -64,19 +67,10 @@ def lane_count(height: int, width: int) -> int:
     return lanes
 
 
-def _planar(z: Array, components: int) -> Array:
-    """Three planes of a band, chroma zero for grey images."""
-    if components == 3:
-        return z
-    full = np.zeros((3, *z.shape[1:]), np.int32)
-    full[:1] = z
-    return full
-
-
 class BandChain:
     """A band's chain as the coder wants it (`codec.bits_back.Chain`); z_k is in bins of its own grid.
 
-    ctx: LL and the clean bands decoded before, int32 (C, h, w) each.  latents: whether the plan gives it any.
+    ctx: LL and the clean bands decoded before, int16 (C, h, w) each.  latents: whether the plan gives it any.
     """
 
     def __init__(
@@ -85,12 +79,13 @@ class BandChain:
         conditionals: Conditionals,
         scale: int,
         band: int,
-        ctx: Sequence[Array],
+        ctx: Sequence[Band],
         size: tuple[int, int],
         latents: bool,
         strip: int,
     ) -> None:
         self.engine, self.conditionals, self.scale, self.band = engine, conditionals, scale, band
+        self.ctx = tuple(ctx)
         self.model = conditionals.model
         self.path = self.model.path.band(scale, band)
         self.direct = not latents or self.path.evaluations == 1
@@ -98,14 +93,8 @@ class BandChain:
         self.components = ctx[0].shape[0]
         _, self.height, self.width = ctx[0].shape
         rows = self.shape[0] if self.shape[1] else 0
-        self._strips = [slice(i, min(i + strip, rows)) for i in range(0, rows, strip)]
-        self.raw = np.zeros((15, self.height, self.width), np.int32)
-        ll = _planar(ctx[0], self.components)
-        differences(ll, self.raw[0:6])
-        self.raw[12:15] = ll
-        for i, clean in enumerate(ctx[1:]):
-            self.raw[6 + 3 * i : 9 + 3 * i] = _planar(clean, self.components)
         self._chunk: tuple[slice, Array, Array] | None = None
+        self._strips = [slice(i, min(i + strip, rows)) for i in range(0, rows, strip)]
 
     @property
     def levels(self) -> int:
@@ -122,12 +111,12 @@ class BandChain:
         """Rows of the strips, top to bottom."""
         return self._strips
 
-    def posterior(self, k: int, z_below: Array, rows: slice) -> Bins:
+    def posterior(self, k: int, z_below: Band, rows: slice) -> Bins:
         """q(z_k | z_{k-1}); see `codec.bits_back.Chain`."""
         below = self.gather(z_below, rows) * np.int32(self.path.delta(k - 1))
         return self.conditionals.posterior(self.path, k, below)
 
-    def likelihood(self, k: int, z_k: Array | None, rows: slice) -> Bins:
+    def likelihood(self, k: int, z_k: Band | None, rows: slice) -> Bins:
         """p(z_{k-1} | z_k, ctx), or the top; see `codec.bits_back.Chain`."""
         top = z_k is None
         step = self.model.path.step(self.band, self.path.evaluations if top else k)
@@ -135,17 +124,11 @@ class BandChain:
         part = 1 if top and self.direct else 0
         if z_k is None:
             sums, linear = self._top(row, rows, part)
-            grey = self.raw[:1]
+            grey = np.empty((self.components, 0, 0), np.int16)
         else:
-            reach = 2 * self.model.blocks + 1
-            first, last = max(rows.start - reach, 0), min(rows.stop + reach, self.height)
-            slot = self.raw[6 + 3 * self.band : 6 + 3 * self.band + self.components]
-            slot[:, first:last] = z_k[:, first:last] * np.int32(self.path.delta(k))
-            sums, linear = self.engine.evaluate(row, self.raw, rows, part)
-            grey = slot
+            sums, linear = self._evaluate(row, rows, part, z_k, self.path.delta(k))
+            grey = z_k[:, rows] * np.int16(self.path.delta(k))
         exponents = self.engine.head_exponents(row, part)
-        if top:
-            grey = np.zeros((self.components, rows.stop, self.width), np.int32)
         return self.conditionals.likelihood(
             self.scale, step, bool(part), sums, linear, exponents, grey, rows, self.shape
         )
@@ -155,27 +138,49 @@ class BandChain:
         if self._chunk is None or not (
             self._chunk[0].start <= rows.start and rows.stop <= self._chunk[0].stop
         ):
-            if self.band < 2:
-                self.raw[6 + 3 * self.band : 9 + 3 * self.band] = 0
             first = rows.start - rows.start % CHUNK_ROWS
             chunk = slice(first, min(max(first + CHUNK_ROWS, rows.stop), self.shape[0]))
-            self._chunk = (chunk, *self.engine.evaluate(row, self.raw, chunk, part))
+            self._chunk = (chunk, *self._evaluate(row, chunk, part))
         chunk, sums, linear = self._chunk
         inner = slice(rows.start - chunk.start, rows.stop - chunk.start)
         return sums[inner], np.ascontiguousarray(linear[:, inner])
 
-    def gather(self, z: Array, rows: slice) -> Array:
+    def _evaluate(
+        self, row: int, rows: slice, part: int, z_k: Band | None = None, delta: int = 1
+    ) -> tuple[Array, Array]:
+        """Outputs of an evaluation in these rows; z_k (C, h, w) in bins of delta grey levels."""
+        reach = 2 * self.model.blocks + 1
+        first, last = max(rows.start - reach, 0), min(rows.stop + reach, self.height)
+        raw = self._raw(first, last, None if z_k is None else z_k[:, first:last] * np.int16(delta))
+        return self.engine.evaluate(row, raw, slice(rows.start - first, rows.stop - first), part)
+
+    def _raw(self, first: int, last: int, z_k: Band | None) -> Band:
+        """Features of rows first..last-1, int16 (15, last - first, w); z_k: the same rows in grey levels."""
+        c = self.components
+        raw = np.zeros((15, last - first, self.width), np.int16)
+        above = min(first, 1)
+        ll = self.ctx[0][:, first - above : last]
+        slopes = np.empty((2 * c, last - first + above, self.width), np.int16)
+        differences(ll, slopes)
+        raw[0:c], raw[3 : 3 + c], raw[12 : 12 + c] = slopes[:c, above:], slopes[c:, above:], ll[:, above:]
+        for band, clean in enumerate(self.ctx[1:]):
+            raw[6 + 3 * band : 6 + 3 * band + c] = clean[:, first:last]
+        if z_k is not None:
+            raw[6 + 3 * self.band : 6 + 3 * self.band + c] = z_k
+        return raw
+
+    def gather(self, z: Band, rows: slice) -> Array:
         """Existing positions of rows, int32 (n, C)."""
         part = z[:, rows, : self.shape[1]]
-        return np.ascontiguousarray(part.reshape(self.components, -1).T)
+        return np.ascontiguousarray(part.reshape(self.components, -1).T, np.int32)
 
-    def scatter(self, z: Array, rows: slice, x: Array) -> None:
+    def scatter(self, z: Band, rows: slice, x: Array) -> None:
         """The inverse of `gather`, in place."""
         z[:, rows, : self.shape[1]] = x.T.reshape(self.components, rows.stop - rows.start, self.shape[1])
 
-    def blank(self) -> Array:
-        """Zeros (C, h, w)."""
-        return np.zeros((self.components, self.height, self.width), np.int32)
+    def blank(self) -> Band:
+        """Zeros int16 (C, h, w)."""
+        return np.zeros((self.components, self.height, self.width), np.int16)
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class Cascade:
     plan: Plan
     threads: int
 
-    def chain(self, scale: int, band: int, ctx: Sequence[Array], size: tuple[int, int]) -> BandChain:
+    def chain(self, scale: int, band: int, ctx: Sequence[Band], size: tuple[int, int]) -> BandChain:
         """The chain of a band; size: (H, W) of the scale that the band splits."""
         latents = self.plan.has_latents(scale, band)
         strip = self.plan.strip if latents else DIRECT_STRIP
@@ -202,9 +207,9 @@ class Cascade:
             chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
             bits_back.encode(stack, details[band], chain, ledger.scope(band_name(scale, band)), self.threads)
 
-    def pop_scale(self, stack: Stack, scale: int, ll: Array, size: tuple[int, int], ledger: Ledger) -> Bands:
+    def pop_scale(self, stack: Stack, scale: int, ll: Band, size: tuple[int, int], ledger: Ledger) -> Bands:
         """Pop HL, LH, HH of a scale."""
-        details: list[Array] = []
+        details: list[Band] = []
         for band in range(3):
             chain = self.chain(scale, band, (ll, *details), size)
             z_0 = bits_back.decode(stack, chain, ledger.scope(band_name(scale, band)), self.threads)
@@ -224,19 +229,24 @@ def encode_pixels(
     threads: int,
     progress: Progress | None = None,
     device: str = "auto",
-    order: Sequence[int] = ORDERS["coarse"],
+    order: Sequence[int] = ORDERS["one"],
+    memory: int | None = None,
 ) -> Encoded:
-    """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans of `order` until the image lends the bits."""
+    """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans of `order` until the image lends the bits.
+
+    memory: bytes that the process may take; LimitError where that cannot be (`memory.py`).
+    """
     planes = forward_colour(pixels)
-    size = planes.shape[1:]
+    channels, *size = planes.shape
+    tile = choose_tile(size[0], size[1], channels, model, threads, memory)
     pyramid = []
     for _ in range(len(pyramid_shapes(*size)) - 1):
         bands = haar_forward(planes)
         pyramid.append((bands, planes.shape[1:]))
         planes = bands.ll
     work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
-    with Engine(model, threads, device) as engine:
-        conditionals = Conditionals(model, planes.shape[0])
+    with Engine(model, threads, device, tile) as engine:
+        conditionals = Conditionals(model, channels)
         for index in order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
             cascade = Cascade(engine, conditionals, PLANS[index], threads)
@@ -265,9 +275,11 @@ def decode_pixels(
     scale: int = 1,
     progress: Progress | None = None,
     device: str = "auto",
+    memory: int | None = None,
 ) -> Pixels:
     """Decode lanes to pixels; scale 2, 4, 8 stops at the coarser image (a preview, clipped to 0..255).
 
+    memory: as in `encode_pixels`.
     Raises DamagedFileError where the lanes cannot be what an encoder wrote.
     """
     if plan >= len(PLANS):
@@ -275,14 +287,15 @@ def decode_pixels(
     shapes = pyramid_shapes(height, width)
     last = min(scale.bit_length() - 1, len(shapes) - 1)
     work = [h * w for h, w in shapes[1:]][last:]
+    tile = choose_tile(height, width, channels, model, threads, memory)
     try:
         stack, ledger = Stack.from_lanes(lanes), Ledger()
         if stack.lanes != lane_count(height, width):
             raise damaged(f"{stack.lanes} lanes, an image of this size has {lane_count(height, width)}")
-        planes = np.empty((channels, *shapes[-1]), np.int32)
+        planes = np.empty((channels, *shapes[-1]), np.int16)
         for component in reversed(range(channels)):
             _, planes[component] = top_codec(component, shapes[-1]).pop(stack)
-        with Engine(model, threads, device) as engine:
+        with Engine(model, threads, device, tile) as engine:
             cascade = Cascade(engine, Conditionals(model, channels), PLANS[plan], threads)
             for s in reversed(range(last, len(shapes) - 1)):
                 bands = cascade.pop_scale(stack, s, planes, shapes[s], ledger)

@@ -94,14 +94,14 @@ class Conditionals:
         sums: Array,
         linear: Array,
         exponents: NDArray[np.int64],
-        z_k: Array,
+        z_k: NDArray[np.int16],
         rows: slice,
         shape: tuple[int, int],
     ) -> Bins:
         """p(z_{k-1} | z_k, ctx) of rows, or for `direct` p(d | ctx) at a band's top.
 
-        sums int32 (n, w, 12), linear int32 (3, n, w): of these rows; z_k int32 (C, h, w) grey levels;
-        shape: rows and columns of the band that exist.
+        sums int32 (n, w, 12), linear int32 (3, n, w), z_k int16 (C, n, w) in grey levels (empty at a top): of
+        these rows.  shape: rows and columns of the band that exist.
         """
         path = self.model.path.band(scale, step.band)
         level = 0 if direct else step.k - 1
@@ -114,9 +114,7 @@ class Conditionals:
         row = self.model.row(scale, step.slot)
         fusion = np.zeros((2, 0), np.int32) if step.top else self.model.fusion(row)
         if n:
-            kernels.conditionals(
-                sums[:count], linear, exponents, z_k, rows.start, fusion, grid, mean, index, coupling
-            )
+            kernels.conditionals(sums[:count], linear, exponents, z_k, fusion, grid, mean, index, coupling)
         low, number = value_range(path, level, step.band, self.components)
         tables = self.mixture_tables(row, direct) if level == 0 else self.gaussian_tables()
         return Bins(mean, index, coupling, low, number, 0, tables)

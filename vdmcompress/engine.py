@@ -23,8 +23,8 @@ from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, check_an
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
-TILE_COLUMNS = 256
-"""Widest tile, in positions without its margin."""
+TILE = 256
+"""Rows and columns of the largest tile, in positions without its margin."""
 
 BACKENDS = ("cpu_int8", "cpu_float", "cuda_float")
 
@@ -52,12 +52,14 @@ def candidate_backends(device: str) -> list[Backend]:
 class Engine:
     """Evaluates a model's networks; use as a context manager.
 
-    threads: worker threads, each with torch's own threading switched off.  Raises MachineError where no
-    backend gives the model's known answers.
+    threads: worker threads, each with torch's own threading switched off.  tile: rows and columns of the
+    largest tile; smaller ones take less memory and more time.  Raises MachineError where no backend gives the
+    model's known answers.
     """
 
-    def __init__(self, model: Model, threads: int, device: str = "auto") -> None:
+    def __init__(self, model: Model, threads: int, device: str = "auto", tile: int = TILE) -> None:
         self.model = model
+        self.tile = tile
         self.threads = max(1, threads)
         self._prepared: dict[int, Future[tuple[ExactEvaluation, object]]] = {}
         before = torch.get_num_threads()
@@ -112,40 +114,51 @@ class Engine:
         return self._prepared[row].result()
 
     def evaluate(
-        self, row: int, raw: NDArray[np.int32], rows: slice, part: int
+        self, row: int, raw: NDArray[np.int16], rows: slice, part: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Head sums (n, w, 12) and linear predictions (3, n, w) of n rows of a band.
+        """Head sums int32 (n, w, 12) and linear predictions int32 (3, n, w) of n rows.
 
-        raw int32 (15, h, w): features of the whole band; rows within reach must be right.
-        part: 0 for the step's conditional, 1 for the direct prediction.
+        raw int16 (15, h, w): features of these rows and of those around them, to the network's reach or to
+        the edge of the band.  part: 0 for the step's conditional, 1 for the direct prediction.
         """
         evaluation, prepared = self._evaluation(row)
         _, h, w = raw.shape
-        reach = evaluation.reach
-        top, bottom = max(rows.start - reach, 0), min(rows.stop + reach, h)
+        reach, channels = evaluation.reach, slice(PART * part, PART * (part + 1))
         count = rows.stop - rows.start
         sums = np.empty((count, w, PART), np.int32)
         linear = np.empty((3, count, w), np.int32)
-        tiles = -(-w // TILE_COLUMNS)
-        if w >= 64 * self.threads:
-            tiles = -(-max(tiles, self.threads) // self.threads) * self.threads
-        edges = [w * i // tiles for i in range(tiles + 1)]
 
-        def tile(i: int) -> None:
-            first, last = edges[i], edges[i + 1]
-            left, right = max(first - reach, 0), min(last + reach, w)
+        def tile(place: tuple[slice, slice]) -> None:
+            y, x = place
+            top, bottom = max(rows.start + y.start - reach, 0), min(rows.start + y.stop + reach, h)
+            left, right = max(x.start - reach, 0), min(x.stop + reach, w)
             u = np.empty((bottom - top, right - left, FEATURES), np.uint8)
             pack_features(raw, top, left, u)
             found = self.backend.run(prepared, u)
-            inner = found[rows.start - top : rows.stop - top, first - left : last - left]
-            sums[:, first:last] = inner[:, :, PART * part : PART * (part + 1)]
-            piece = np.empty((3, count, last - first), np.int32)
-            linear_predict(raw, evaluation.linear[3 * part : 3 * part + 3], rows.start, first, piece)
-            linear[:, :, first:last] = piece
+            inner = found[rows.start + y.start - top :, x.start - left :, channels]
+            sums[y, x] = inner[: y.stop - y.start, : x.stop - x.start]
+            piece = np.empty((3, y.stop - y.start, x.stop - x.start), np.int32)
+            linear_predict(
+                raw, evaluation.linear[3 * part : 3 * part + 3], rows.start + y.start, x.start, piece
+            )
+            linear[:, y, x] = piece
 
-        list(self._pool.map(tile, range(tiles)))
+        list(self._pool.map(tile, self._tiles(count, w)))
         return sums, linear
+
+    def _tiles(self, rows: int, columns: int) -> list[tuple[slice, slice]]:
+        """Equal tiles that cover rows and columns; wide bands have as many as keep all threads busy."""
+        across = -(-columns // self.tile)
+        if columns >= 64 * self.threads:
+            across = -(-max(across, self.threads) // self.threads) * self.threads
+        return [(y, x) for y in _cut(rows, -(-rows // self.tile)) for x in _cut(columns, across)]
 
     def head_exponents(self, row: int, part: int) -> NDArray[np.int64]:
         """Exponents of the twelve head channels of a part."""
         return self._evaluation(row)[0].head.exponents[PART * part : PART * (part + 1)].astype(np.int64)
+
+
+def _cut(length: int, parts: int) -> list[slice]:
+    """Slices of nearly equal length that cover 0..length-1."""
+    edges = [length * i // parts for i in range(parts + 1)] if parts else []
+    return [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)]

@@ -23,16 +23,17 @@ from vdmcompress.model_file import Model
 from vdmcompress.path import PLANS, BandPath
 from vdmcompress.transform import detail_shape, forward_colour, haar_forward, low_range, pyramid_shapes
 
-Array = NDArray[np.int32]
+Band = NDArray[np.int16]
 
 
-def draw_latent(z_below: Array, path: BandPath, k: int, rng: np.random.Generator) -> Array:
-    """z_k given z_{k-1}, both in bins of their grids, int32: so that z_k given d is N(d, sigma_k**2)."""
-    grey = z_below * path.delta(k - 1) + path.levels[k - 1].own_sigma * rng.standard_normal(z_below.shape)
-    return np.rint(grey / path.delta(k)).astype(np.int32)
+def draw_latent(z_below: Band, path: BandPath, k: int, rng: np.random.Generator) -> Band:
+    """z_k given z_{k-1}, both in bins of their grids, int16: so that z_k given d is N(d, sigma_k**2)."""
+    noise = path.levels[k - 1].own_sigma * rng.standard_normal(z_below.shape)
+    grey = z_below * float(path.delta(k - 1)) + noise
+    return np.rint(grey / path.delta(k)).astype(np.int16)
 
 
-def band_vlb(chain: BandChain, d: Array, rng: np.random.Generator) -> list[dict[str, Any]]:
+def band_vlb(chain: BandChain, d: Band, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Bits of each level of a band: the step's closed-form term, and its calibration.
 
     Statistics adapt along the z_{k-1} that was drawn; given its past, each value's term is in closed form.

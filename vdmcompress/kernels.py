@@ -30,8 +30,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def differences(ll: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    """LL less its left neighbour (out[:C]) and less its upper one (out[C:]), 0 at edges; int32 (2C, h, w)."""
+def differences(ll: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+    """LL less its left neighbour (out[:C]) and less its upper one (out[C:]), 0 at edges; int16 (2C, h, w)."""
     channels, h, w = ll.shape
     for c in range(channels):
         for y in range(h):
@@ -41,7 +41,7 @@ def differences(ll: NDArray[np.int32], out: NDArray[np.int32]) -> None:
 
 
 @_compiled
-def pack_features(raw: NDArray[np.int32], top: int, left: int, out: NDArray[np.uint8]) -> None:
+def pack_features(raw: NDArray[np.int16], top: int, left: int, out: NDArray[np.uint8]) -> None:
     """u8 inputs of the network: both signs of raw (15, h, w), saturated; out (rows, cols, 30)."""
     rows, cols, _ = out.shape
     for y in range(rows):
@@ -54,7 +54,7 @@ def pack_features(raw: NDArray[np.int32], top: int, left: int, out: NDArray[np.u
 
 @_compiled
 def linear_predict(
-    raw: NDArray[np.int32], weights: NDArray[np.int32], top: int, left: int, out: NDArray[np.int32]
+    raw: NDArray[np.int16], weights: NDArray[np.int32], top: int, left: int, out: NDArray[np.int32]
 ) -> None:
     """3x3 correlation of raw[:12] with weights (n, 12, 3, 3), zeros outside; out int32 (n, rows, cols)."""
     _, h, w = raw.shape
@@ -106,8 +106,7 @@ def conditionals(
     acc: NDArray[np.int32],
     linear: NDArray[np.int32],
     exponents: NDArray[np.int64],
-    z_k: NDArray[np.int32],
-    top: int,
+    z_k: NDArray[np.int16],
     fusion: NDArray[np.int32],
     grid: int,
     mean: NDArray[np.int32],
@@ -116,7 +115,7 @@ def conditionals(
 ) -> None:
     """Integer coder parameters of a conditional; see `conditionals.py` for the formulas.
 
-    acc int32 (rows, w, 12); linear int32 (3, rows, w); exponents (12,); z_k (C, h, w), rows from `top`;
+    acc int32 (rows, w, 12); linear int32 (3, rows, w); exponents (12,); z_k (C, rows, w);
     fusion int32 (2, 128): Bayes' rule by prior scale index, or (2, 0) where there is no z_k;
     mean, scale (n, C), coupling (n, 3), n = positions in the leading rectangle (rows', cols') given by the
     outputs' number: cols' = n / rows'.
@@ -136,7 +135,7 @@ def conditionals(
                 s = (np.int64(acc[y, x, 3 + c]) + (np.int64(1) << e)) >> (e + np.int64(1))
                 if fused:
                     s = min(max(s + np.int64(48), np.int64(0)), np.int64(127))
-                    z = np.int64(z_k[c, top + y, x]) << np.int64(20)
+                    z = np.int64(z_k[c, y, x]) << np.int64(20)
                     m += (np.int64(fusion[0, s]) * (z - m)) >> np.int64(16)
                     e = exponents[9 + c] + np.int64(2)
                     k = np.int64(acc[y, x, 9 + c]) << np.int64(8)

@@ -158,33 +158,33 @@ DIRECT_STRIP = 256
 """Rows of a strip of a band without latents: nothing is borrowed, and statistics have long to adapt."""
 
 
+ALL_SCALES = 99
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which latents a file uses, and how far the encoder borrows ahead.
 
-    strip: rows of a strip of a band with latents.  scales: at scales below it no band has any.
+    strip: rows of a strip of a band with latents.  first, last: scales first <= s < last have latents.
     """
 
     strip: int
-    scales: int
+    first: int
+    last: int
 
     def has_latents(self, scale: int, band: int) -> bool:
         """Whether a band (index into `BANDS`) of a scale has latents, if the noise path gives it any."""
-        return scale >= self.scales and band < 2
+        return self.first <= scale < self.last and band < 2
 
 
-NEVER = 99
-PLANS = (Plan(128, 1), Plan(32, 1), Plan(32, 2), Plan(32, 3), Plan(128, NEVER), Plan(128, 0), Plan(32, 0))
+PLANS = (Plan(128, 1, 2), Plan(32, 1, 2), Plan(128, 0, 0), Plan(128, 0, ALL_SCALES), Plan(32, 0, ALL_SCALES))
 """Plans of the format; the header stores the index."""
 
-ORDERS: dict[str, tuple[int, ...]] = {
-    "coarse": (0, 1, 2, 3, 4),
-    "all": (5, 6, 0, 1, 2, 3, 4),
-    "none": (4,),
-}
+ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.
 
-coarse, the default: chains of latents from the second-finest scale on.  At the finest scale, statistics that
-adapt while coding are worth more than latents (docs/experiments.md), for three evaluations instead of seven.
-Later plans borrow less, for images too small or too smooth to lend so many bits.
+one, the default: chains of latents at the second-finest scale only.  At the finest scale, statistics that
+adapt while coding are worth more than latents, from the third-finest scale on they are worth as much
+(docs/experiments.md), for three evaluations instead of seven.  Later plans borrow less, for images too small
+or too smooth to lend so many bits.
 """

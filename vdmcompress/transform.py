@@ -8,8 +8,8 @@ Haar of a pair (a, b), first along x, then along y:
 
     high = a - b;  low = (a + b) >> 1;      b = low - (high >> 1);  a = b + high
 
-Of an odd length the last sample goes to the low band as it is and has no detail. All bands of a scale have
-LL's size; positions of the details which do not exist hold 0.
+Everything fits int16. Of an odd length the last sample goes to the low band as it is and has no detail. All
+bands of a scale have LL's size; positions of the details which do not exist hold 0.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ __all__ = [
     "pyramid_shapes",
 ]
 
-IntArray: TypeAlias = NDArray[np.int32]
+IntArray: TypeAlias = NDArray[np.int16]
 Pixels: TypeAlias = NDArray[np.uint8]
 Band: TypeAlias = Literal["hl", "lh", "hh"]
 
@@ -52,7 +52,7 @@ _CHUNK = 1 << 17
 
 @dataclass(frozen=True)
 class Bands:
-    """One scale split in four, each int32 (C, ceil(H/2), ceil(W/2))."""
+    """One scale split in four, each int16 (C, ceil(H/2), ceil(W/2))."""
 
     ll: IntArray
     hl: IntArray
@@ -103,7 +103,7 @@ def check_range(values: IntArray, band: Band | Literal["ll"] = "ll") -> None:
 
 
 def forward_colour(pixels: Pixels) -> IntArray:
-    """Planes int32 (C, H, W), C = 1 or 3, of pixels uint8 (H, W) or (H, W, 3).
+    """Planes int16 (C, H, W), C = 1 or 3, of pixels uint8 (H, W) or (H, W, 3).
 
     Raises UnsupportedImageError for other arrays.
     """
@@ -112,11 +112,11 @@ def forward_colour(pixels: Pixels) -> IntArray:
             f"pixels are {pixels.dtype} {pixels.shape}; allowed are uint8 (H, W) and (H, W, 3); convert them"
         )
     if pixels.ndim == 2:
-        return pixels[np.newaxis].astype(np.int32)
+        return pixels[np.newaxis].astype(np.int16)
     height, width = pixels.shape[:2]
-    planes = np.empty((3, height, width), np.int32)
+    planes = np.empty((3, height, width), np.int16)
     for rows in _row_chunks(height, width):
-        red, green, blue = np.moveaxis(pixels[rows].astype(np.int32), 2, 0)
+        red, green, blue = np.moveaxis(pixels[rows].astype(np.int16), 2, 0)
         y, co, cg = planes[:, rows]
         np.subtract(red, blue, out=co)
         t = (co >> 1) + blue
@@ -127,7 +127,7 @@ def forward_colour(pixels: Pixels) -> IntArray:
 
 
 def inverse_colour(planes: IntArray, *, clip: bool = False) -> Pixels:
-    """Pixels uint8 (H, W) or (H, W, 3) of planes int32 (C, H, W).
+    """Pixels uint8 (H, W) or (H, W, 3) of planes int16 (C, H, W).
 
     Values outside 0..255 raise DamagedFileError; with clip (previews: LL of a coarse scale) they are clipped.
     """
@@ -138,7 +138,7 @@ def inverse_colour(planes: IntArray, *, clip: bool = False) -> Pixels:
             values = planes[0, rows, :, np.newaxis]
         else:
             y, co, cg = planes[:, rows]
-            values = np.empty((*y.shape, 3), np.int32)
+            values = np.empty((*y.shape, 3), np.int16)
             red, green, blue = np.moveaxis(values, 2, 0)
             t = y - (cg >> 1)
             np.add(t, cg, out=green)
@@ -153,13 +153,13 @@ def inverse_colour(planes: IntArray, *, clip: bool = False) -> Pixels:
 
 
 def haar_forward(planes: IntArray) -> Bands:
-    """Split planes int32 (C, H, W) of one scale into the four bands."""
+    """Split planes int16 (C, H, W) of one scale into the four bands."""
     channels, height, width = planes.shape
     half = ((height + 1) // 2, (width + 1) // 2)
-    bands = Bands(*(np.empty((channels, *half), np.int32) for _ in range(4)))
+    bands = Bands(*(np.empty((channels, *half), np.int16) for _ in range(4)))
     for rows in _row_chunks(half[0], 2 * channels * width):
         x = planes[:, 2 * rows.start : 2 * rows.stop]
-        low = np.empty((*x.shape[:2], half[1]), np.int32)
+        low = np.empty((*x.shape[:2], half[1]), np.int16)
         high = np.empty_like(low)
         _split(x, low, high)
         _split(_turn(low), _turn(bands.ll[:, rows]), _turn(bands.lh[:, rows]))
@@ -168,12 +168,12 @@ def haar_forward(planes: IntArray) -> Bands:
 
 
 def haar_inverse(bands: Bands, height: int, width: int) -> IntArray:
-    """Planes int32 (C, height, width) of the four bands; exact inverse of haar_forward."""
+    """Planes int16 (C, height, width) of the four bands; exact inverse of haar_forward."""
     channels, *half = bands.ll.shape
-    planes = np.empty((channels, height, width), np.int32)
+    planes = np.empty((channels, height, width), np.int16)
     for rows in _row_chunks(half[0], 2 * channels * width):
         x = planes[:, 2 * rows.start : 2 * rows.stop]
-        low = np.empty((*x.shape[:2], half[1]), np.int32)
+        low = np.empty((*x.shape[:2], half[1]), np.int16)
         high = np.empty_like(low)
         _join(_turn(bands.hl[:, rows]), _turn(bands.hh[:, rows]), _turn(high))
         _join(_turn(bands.ll[:, rows]), _turn(bands.lh[:, rows]), _turn(low))

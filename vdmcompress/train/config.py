@@ -22,8 +22,9 @@ class TrainConfig:
     lr_muon, lr_adam: learning rates of the blocks' convolutions and of everything else.
     decay_muon: weight decay of the blocks' convolutions; without it they grow until activations saturate.
     ema: decay of the averaged weights, the ones that are exported.
-    direct_weight: weight of the tops' direct prediction of the band, 1 at scales below `direct_scales`, where
-    the default plan codes bands directly and `chain_weight` is that of the chains of latents.
+    direct_weight: weight of the tops' direct prediction of the band, 1 at scales outside of
+    first <= s < last of `chain_scales`, where the default plan codes bands directly and `chain_weight` is
+    that of the chains of latents.
     grey: share of grey batches.  held_back: training images kept aside to see over-fitting.
     validate_every, save_every: in steps.  valid_crop: side in pixels of validation images' centre crops.
     """
@@ -39,7 +40,7 @@ class TrainConfig:
     decay: float = 0.2
     ema: float = 0.998
     direct_weight: float = 0.1
-    direct_scales: int = 0
+    chain_scales: tuple[int, int] = (0, 99)
     chain_weight: float = 0.25
     grey: float = 0.04
     held_back: int = 8
@@ -50,7 +51,8 @@ class TrainConfig:
 
     def path_weights(self, scale: int) -> tuple[float, float]:
         """Weights of a chain's steps and of the direct predictions beside them at a scale."""
-        return (self.chain_weight, 1.0) if scale < self.direct_scales else (1.0, self.direct_weight)
+        first, last = self.chain_scales
+        return (1.0, self.direct_weight) if first <= scale < last else (self.chain_weight, 1.0)
 
 
 @dataclass(frozen=True)

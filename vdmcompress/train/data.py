@@ -96,7 +96,7 @@ def stack_batch(crops: list[NDArray[np.uint8]], scale: int) -> Batch:
         x = np.stack([getattr(p, name) for p in parts])
         if components == 1:
             x = np.concatenate((x, np.zeros_like(x), np.zeros_like(x)), 1)
-        return x
+        return x.astype(np.int32)
 
     return Batch(scale, join("ll"), join("hl"), join("lh"), join("hh"), components)
 

@@ -1,0 +1,43 @@
+"""Efforts 1 to 9, as in cjxl: which model codes, with which latents, and what else is tried.
+
+Decoding needs no effort: a file names its model and plan.  What an effort costs and gains on a machine is
+measured by `python -m benchmarks.efforts FOLDER`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vdmcompress.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the encoder does.
+
+    model: name of the shipped model.  latents: keys of `path.ORDERS`, the smallest result is kept.
+    careful: whether the classical methods are screened with care (`classical.may_beat`) or at a glance.
+    """
+
+    model: str
+    latents: tuple[str, ...]
+    careful: bool
+
+
+_FAST: Final = Effort("swift", ("none",), careful=False)
+_PLAIN: Final = Effort("photo", ("none",), careful=True)
+_USUAL: Final = Effort("photo", ("one",), careful=True)
+_MOST: Final = Effort("photo", ("one", "all", "none"), careful=True)
+
+EFFORTS: Final = (_FAST, _FAST, _FAST, _PLAIN, _PLAIN, _PLAIN, _USUAL, _USUAL, _MOST)
+"""Efforts 1 to 9 in order."""
+
+DEFAULT_EFFORT: Final = 7
+
+
+def effort_of(number: int) -> Effort:
+    """The effort of a number; UsageError outside 1..9."""
+    if not 1 <= number <= len(EFFORTS):
+        raise UsageError(f"effort {number}, allowed are 1 (fastest) to {len(EFFORTS)} (smallest)")
+    return EFFORTS[number - 1]

@@ -1,0 +1,57 @@
+"""How much memory an image takes, and the largest tiles that keep within a limit.
+
+Tiles of the networks are all that a limit changes, so that no byte of a file depends on it.  The figures are
+upper estimates of a process's peak, fitted to measurements (`python -m benchmarks.memory`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vdmcompress.errors import LimitError
+from vdmcompress.model_file import Model
+from vdmcompress.path import DIRECT_STRIP
+
+TILES: Final = (256, 128, 64, 32)
+"""Rows and columns of the largest tile, in the order in which they are tried."""
+
+PROCESS_BYTES: Final = 440 << 20
+"""Interpreter, libraries, a model and what its networks compile to."""
+
+VALUE_BYTES: Final = 16
+"""Of each value of an image: pixels, planes, bands, the stack."""
+
+STRIP_BYTES: Final = 330
+"""Of each position of a strip: features, network outputs, coder parameters of two strips."""
+
+CHANNEL_BYTES: Final = 12
+"""Of each channel and position of a tile: two 8-bit activations, a stream, float32 outputs of two layers."""
+
+
+def memory_needed(height: int, width: int, channels: int, model: Model, threads: int, tile: int) -> int:
+    """Bytes that encoding or decoding an image takes at most."""
+    strip = min(DIRECT_STRIP, height // 2 + 1) * (width // 2 + 1)
+    side = tile + 4 * model.blocks + 2
+    return (
+        PROCESS_BYTES
+        + VALUE_BYTES * height * width * channels
+        + STRIP_BYTES * strip
+        + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
+    )
+
+
+def choose_tile(height: int, width: int, channels: int, model: Model, threads: int, limit: int | None) -> int:
+    """The largest tile with which an image keeps within `limit` bytes; None is no limit.
+
+    Raises LimitError where the smallest does not.
+    """
+    if limit is None:
+        return TILES[0]
+    for tile in TILES:
+        need = memory_needed(height, width, channels, model, threads, tile)
+        if need <= limit:
+            return tile
+    raise LimitError(
+        f"an image of {width}x{height} takes up to {-(-need >> 20)} MiB, allowed are {limit >> 20} MiB; "
+        "allow more memory or fewer threads, or cut it into parts"
+    )
