@@ -50,12 +50,6 @@ class _Work:
     progress: Progress | None
     memory: int | None
 
-    def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise UsageError(f"device {self.device!r} is not known; allowed are {', '.join(DEVICES)}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads; allowed are 1 and more, or None for all processors")
-
     @property
     def thread_count(self) -> int:
         if self.threads is not None:
@@ -100,7 +94,7 @@ def encode(
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
-    work = _Work(threads, device, progress, memory)
+    work = _work(threads, device, progress, memory)
     wanted = effort_of(effort)
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
@@ -143,7 +137,7 @@ def decode(
     """
     if scale not in SCALES:
         raise UsageError(f"scale 1/{scale} does not exist; allowed are {', '.join(f'1/{s}' for s in SCALES)}")
-    work = _Work(threads, device, progress, memory)
+    work = _work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
     found = _decode(header, parts, scale, work)
     return found.array() if isinstance(found, Picture) else found
@@ -162,9 +156,18 @@ def decode_picture(
 
     Options and errors as in decode.
     """
-    work = _Work(threads, device, progress, memory)
+    work = _work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
     return cast(Picture, _decode(header, parts, 1, work))
+
+
+def _work(threads: int | None, device: str, progress: Progress | None, memory: int | None) -> _Work:
+    """How the networks are run, as a caller may ask for it."""
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads; allowed are 1 and more, or None for all processors")
+    return _Work(threads, device, progress, memory)
 
 
 def _as_picture(image: Samples | Image.Image | Picture) -> Picture:
