@@ -165,7 +165,7 @@ def array_picture(pixels: Samples) -> Picture:
 
     Raises UnsupportedImageError for everything else.
     """
-    if not isinstance(pixels, np.ndarray) or pixels.dtype not in (np.uint8, np.uint16):
+    if not isinstance(pixels, np.ndarray) or pixels.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise UnsupportedImageError(
             f"image: {met}; allowed are uint8 and uint16 arrays, Pillow images and pictures; convert it"
@@ -175,7 +175,7 @@ def array_picture(pixels: Samples) -> Picture:
             f"image has shape {pixels.shape}; allowed are (H, W) for grey, (H, W, 3) for RGB, and (H, W, 2) "
             "and (H, W, 4) with alpha, not empty"
         )
-    depth = 16 if pixels.dtype == np.uint16 else 8
+    depth = 8 * pixels.dtype.itemsize
     native = pixels.astype(np.uint16) if depth == 16 else pixels
     return Picture(mode_of(1 if pixels.ndim == 2 else pixels.shape[2]), depth, native)
 

@@ -101,8 +101,17 @@ def parse_png(data: bytes) -> PngFile:
 
 def png_samples(png: PngFile) -> Samples:
     """Samples (H, W) or (H, W, C) as they are stored: uint8, or uint16 at 16 bits; indices of palettes."""
+    passes = _ADAM7 if png.interlaced else _ONE_PASS
+    sizes = [(-(-(png.width - x) // across), -(-(png.height - y) // down)) for x, y, across, down in passes]
+    bits = png.mode.channels * png.depth
+    lengths = [
+        height * (1 + -(-width * bits // 8)) if width > 0 and height > 0 else 0 for width, height in sizes
+    ]
+    rows = zlib.decompressobj().decompress(png.idat, sum(lengths))
+    if len(rows) < sum(lengths):
+        raise ValueError("it holds too few pixels")
     if png.depth == 16:
-        samples = _deep_samples(png)
+        samples = _deep_samples(png, rows, lengths)
     else:
         bare = _assemble(png.width, png.height, png.depth, png.mode, png.interlaced, [_idat(png.idat)])
         with PngImagePlugin.PngImageFile(io.BytesIO(bare)) as image:
@@ -118,18 +127,14 @@ def png_samples(png: PngFile) -> Samples:
     return samples
 
 
-def _deep_samples(png: PngFile) -> Samples:
-    """16-bit samples: each pass of an interlaced PNG is read as an image of its own."""
+def _deep_samples(png: PngFile, rows: bytes, lengths: list[int]) -> Samples:
+    """16-bit samples of all rows: each pass, of so many bytes, is read as an image of its own."""
     import imagecodecs
 
     channels = png.mode.channels
     whole = np.zeros((png.height, png.width, channels), np.uint16)
     passes = _ADAM7 if png.interlaced else _ONE_PASS
     views = [whole[top::down, left::across] for left, top, across, down in passes]
-    lengths = [len(view) + view.nbytes if view.size else 0 for view in views]  # a filter byte for each row
-    rows = zlib.decompressobj().decompress(png.idat, sum(lengths))
-    if len(rows) < sum(lengths):
-        raise ValueError("it holds too few pixels")
     at = 0
     for view, length in zip(views, lengths, strict=True):
         if length:
