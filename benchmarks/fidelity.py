@@ -13,7 +13,7 @@ import os
 import struct
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress import api
-from vdmcompress.errors import VdmError
+from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, VdmError
 from vdmcompress.image_io import read_picture
 from vdmcompress.image_output import write_picture
 from vdmcompress.picture import Picture, difference
+
+REFUSALS = {
+    UnsupportedImageError: "unsupported (2)",
+    DamagedFileError: "damaged (3)",
+    LimitError: "beyond a limit (5)",
+}
+"""Kinds of refusal, with their exit codes."""
 
 FAST = 1
 """Effort: which payload is the smallest is not the question here."""
 
 PNG_START = 8
+BITS, PHOTOMETRIC = 258, 262
 TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432)
 """Descriptive tags of a TIFF: title, camera, orientation, resolution, program, date, artist, rights."""
 
@@ -59,7 +67,8 @@ def check(path: Path, name: str, model: str | None) -> Result:
     try:
         picture = read_picture(io.BytesIO(data))
     except VdmError as error:
-        return Result(name, f"{type(error).__name__}: {str(error).split(';')[0]}")
+        why = str(error).split(";")[0].removeprefix("unsupported image: ").removeprefix("damaged image: ")
+        return Result(name, f"{REFUSALS.get(type(error), 'refused')}: {why}")
     coded = api.encode(picture, model=model, effort=FAST, verify=False)
     back = api.decode_picture(coded)
     written, lost = write_picture(back, "png")
@@ -83,7 +92,7 @@ def compare(source: bytes, written: bytes) -> tuple[str, str]:
 
 def png_parts(data: bytes) -> tuple[Any, ...]:
     """Header of a PNG without its interlacing, chunks in order with the place of the pixels, what follows."""
-    at, parts = PNG_START, []
+    at, parts = PNG_START, list[tuple[bytes, bytes]]()
     while True:
         length, kind = struct.unpack_from(">I4s", data, at)
         content = data[at + 8 : at + 8 + length]
@@ -110,8 +119,8 @@ def _blocks_differ(source: bytes, written: bytes) -> str:
             if met != wanted:
                 return f"{key} differs"
         if one.info.get("transparency") is not None and one.format == "GIF":
-            alphas = [np.asarray(image.convert("RGBA"))[..., 3] for image in (one, other)]
-            if not np.array_equal(*alphas):
+            first, second = (np.asarray(image.convert("RGBA"))[..., 3] for image in (one, other))
+            if not np.array_equal(first, second):
                 return "transparency differs"
     return ""
 
@@ -125,12 +134,12 @@ def _pixels(source: bytes, written: bytes) -> tuple[str, NDArray[Any], NDArray[A
     """(who read both, pixels of the source, pixels of the PNG), brought to the same layout."""
     import imagecodecs
 
-    starts = {
+    starts: dict[bytes, Callable[[bytes], NDArray[Any]]] = {
         b"\x89PNG": imagecodecs.png_decode,
         b"\xff\xd8\xff": imagecodecs.jpeg8_decode,
         b"RIFF": imagecodecs.webp_decode,
-        b"II": imagecodecs.tiff_decode,
-        b"MM": imagecodecs.tiff_decode,
+        b"II": _tiff,
+        b"MM": _tiff,
         b"BM": imagecodecs.bmp_decode,
         b"GIF8": imagecodecs.gif_decode,
         b"qoif": imagecodecs.qoi_decode,
@@ -142,6 +151,8 @@ def _pixels(source: bytes, written: bytes) -> tuple[str, NDArray[Any], NDArray[A
         except (RuntimeError, ValueError, NotImplementedError):
             one = other = np.zeros(0)
         if one.size and one.shape == other.shape and one.dtype == other.dtype:
+            if source.startswith(b"GIF8") and one.shape[2] == 4:  # where it gives clear pixels no colour
+                one, other = (pixels * (pixels[:, :, 3:] > 0) for pixels in (one, other))
             return "imagecodecs", one, other
     arrays = []
     for data in (source, written):
@@ -151,10 +162,21 @@ def _pixels(source: bytes, written: bytes) -> tuple[str, NDArray[Any], NDArray[A
     return "Pillow", arrays[0], arrays[1]
 
 
+def _tiff(data: bytes) -> NDArray[Any]:
+    """Samples of a TIFF from black to white, those of few bits scaled to 0..255."""
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.tiff_decode(data))
+    with Image.open(io.BytesIO(data)) as image:
+        tags = dict(getattr(image, "tag_v2", {}))
+    bits, white_is_zero = tags.get(BITS, (1,))[0], tags.get(PHOTOMETRIC) == 0
+    if bits < 8:
+        pixels = pixels.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
+    return np.iinfo(pixels.dtype).max - pixels if white_is_zero else pixels
+
+
 def _layout(pixels: NDArray[Any]) -> NDArray[Any]:
     """(H, W, 3 or 4), as the decoders of imagecodecs give grey, bits and palettes in different ways."""
-    if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] < 3:
         pixels = np.concatenate([pixels[:, :, :1]] * 3 + [pixels[:, :, 1:]], axis=2)
@@ -187,7 +209,7 @@ def table(results: Iterable[Result]) -> str:
     for group, members in _grouped(kept):
         judges = ", ".join(sorted({r.judge for r in members}))
         lines.append(f"| {group} | {len(members)} | {judges} | {_names(members)} |")
-    lines += ["", "## Refused", "", "| why | files | names |", "|---|---:|---|"]
+    lines += ["", "## Refused", "", "| why (exit code) | files | names |", "|---|---:|---|"]
     lines += [f"| {group} | {len(members)} | {_names(members)} |" for group, members in _grouped(refused)]
     if wrong:
         lines += ["", "## Wrong", "", *(f"- {r.name}: {r.fault}" for r in wrong)]

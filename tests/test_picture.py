@@ -1,5 +1,7 @@
 """Pictures: what is sound, the arrays that programs expect, what two of them differ in."""
 
+import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -60,8 +62,6 @@ def test_other_arrays_are_refused(pixels):
     ],
 )
 def test_contradictions_are_named(picture, words):
-    import re
-
     assert re.search(words, picture.fault() or "")
 
 
@@ -80,11 +80,18 @@ def test_few_bits_are_scaled_to_the_whole_range(depth, top):
     assert np.array_equal(picture.array(), [[0, 255]])
 
 
-def test_the_checksum_covers_palette_alpha_and_low_bytes():
+def test_the_checksum_covers_all_that_is_the_picture():
     other = replace(PALETTE, chunks=(Chunk(b"PLTE", bytes(range(1, 13))),))
     assert pixel_crc(other) != pixel_crc(PALETTE)
     deep = array_picture(np.array([[256, 1]], np.uint16))
-    assert pixel_crc(deep) == pixel_crc(array_picture(np.array([[1, 0, 0, 1]], np.uint8)))
+    assert pixel_crc(deep) != pixel_crc(array_picture(np.array([[256, 2]], np.uint16)))
+    assert pixel_crc(deep) == zlib.crc32(b"\0\x10\1\0\0\1")
+    assert pixel_crc(RGB) == zlib.crc32(RGB.pixels.tobytes())
+    clear = Chunk(b"tRNS", b"\7")
+    assert pixel_crc(replace(RGB, chunks=(clear,))) != pixel_crc(RGB)
+    assert pixel_crc(replace(PALETTE, chunks=(PLTE, clear))) != pixel_crc(PALETTE)
+    assert pixel_crc(replace(PALETTE, depth=4)) != pixel_crc(PALETTE)
+    assert pixel_crc(replace(RGB, chunks=(Chunk(b"gAMA", b""),))) == pixel_crc(RGB)
     with_alpha = np.dstack((RGB.pixels, np.full((2, 4), 9, np.uint8)))
     changed = with_alpha.copy()
     changed[1, 3, 3] = 8

@@ -181,13 +181,18 @@ def array_picture(pixels: Samples) -> Picture:
 
 
 def pixel_crc(picture: Picture) -> int:
-    """CRC-32 of the samples, row by row, those of a pixel together, 16 bits big-endian.
+    """CRC-32 of all that is the picture, so that nothing of it can be altered unnoticed.
 
-    The palette of an indexed picture follows its samples.
+    A byte of the mode and one of the depth (neither for 8-bit grey and RGB), the samples row by row, those of
+    a pixel together, 16 bits big-endian, the palette of an indexed picture, the transparency (tRNS).
     """
+    plain = picture.depth == 8 and picture.mode in (Mode.GREY, Mode.RGB)
+    crc = 0 if plain else zlib.crc32(bytes((picture.mode, picture.depth)))
     samples = picture.pixels.astype(">u2") if picture.depth == 16 else picture.pixels
-    crc = zlib.crc32(np.ascontiguousarray(samples).data)
-    return zlib.crc32(palette_of(picture.chunks), crc) if picture.mode is Mode.PALETTE else crc
+    crc = zlib.crc32(np.ascontiguousarray(samples).data, crc)
+    if picture.mode is Mode.PALETTE:
+        crc = zlib.crc32(palette_of(picture.chunks), crc)
+    return zlib.crc32(find_chunk(picture.chunks, b"tRNS") or b"", crc)
 
 
 def difference(found: Picture, expected: Picture) -> str | None:
