@@ -150,6 +150,7 @@ def sealed(data, place, value):
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
+@pytest.mark.parametrize("flip", [0x01, 0x08, 0x15])
 @pytest.mark.parametrize(
     "mode, depth", [(Mode.PALETTE, 2), (Mode.GREY_ALPHA, 8), (Mode.RGB, 16), (Mode.GREY, 1)]
 )
