@@ -1,73 +1,116 @@
 """`vdmc decode`: compressed files to images."""
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import options
-from cli.progress import progress_bar
-from cli.report import Report, shape
-from cli.streams import check_target, read_bytes, write_target
-from cli.targets import STREAM, Target, plan
+from cli.batch import Batch, Coded, Writing, tell_sources
+from cli.progress import Progress
+from cli.report import Report, printable, shape
+from cli.sources import CODED_SUFFIXES, STREAM, Selection
+from cli.streams import read_coded
+from cli.targets import Target, image_name, plan
 
 SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
 """Suffixes of outputs and the formats that they stand for."""
 
 SCALES = {"1/2": 2, "1/4": 4, "1/8": 8}
+ADVICE = "use a run with another -O for one of them, or -o"
 
 
-@click.command()
-@options.inputs
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What decides how a file is decoded; the same for all files of a command.
+
+    kind: format of the images, None where the outputs' names say it.
+    """
+
+    kind: str | None
+    scale: int
+    device: str
+    threads: int | None
+    max_pixels: int | None
+
+
+@click.command(short_help="Decode compressed files to images.")
+@options.selection(".vdm files")
 @options.output
+@options.stdout
 @options.output_dir
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["png", "webp", "ppm"]),
-    help="Format of the image (all lossless); the default follows from -o, else png.",
+    help="Format of the image (all lossless); the default follows from the output's name, else png.",
 )
 @click.option("--scale", type=click.Choice(list(SCALES)), help="A smaller picture, from coarse scales only.")
 @options.device
 @options.threads
+@options.jobs
+@options.max_pixels
 @options.force
+@options.skip_existing
+@options.keep
+@options.dry_run
 @options.reporting
 def decode(
-    inputs: Sequence[Path],
+    selection: Selection,
     output: Path | None,
+    stdout: bool,
     output_dir: Path | None,
     kind: str | None,
     scale: str | None,
     device: str,
     threads: int,
+    jobs: int,
+    max_pixels: int | None,
     force: bool,
+    skip_existing: bool,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Decode compressed files to images. The output lies beside the input, as PNG unless told otherwise.
 
+    IN is a file, a folder with -r, or - for standard input. photo.vdm becomes photo.png, and photo.webp.vdm
+    photo.webp. What fails does not stop the others; name collisions are found before any work.
+
     PNG holds everything: mode, depth, palette, metadata. WebP holds 8-bit grey and RGB with and without
     alpha, with ICC profile, EXIF and XMP; PPM holds grey and RGB. What cannot be held is refused; metadata
     that is left out is named.
     """
-    kind = kind or _kind_of(output)
-    targets = plan(inputs, output, output_dir, f".{kind}")
-    to_stdout = targets[0].output == STREAM
+    output = options.output_path(output, stdout)
+    writing = Writing(force, skip_existing)
+    if output is not None:
+        kind = kind or _kind_of(output)
+    sources = selection.find(CODED_SUFFIXES)
+    targets = plan(
+        sources.files, output, output_dir, partial(image_name, formats=SUFFIXES, kind=kind), ADVICE
+    )
+    to_stdout = any(target.output == STREAM for target in targets)
     if to_stdout and as_json:
         raise click.UsageError("--json and data on standard output exclude each other: use -o FILE")
-    report = Report(len(targets), as_json, quiet, verbose, to_stderr=to_stdout)
-    for target in targets:
-        with report.file(target.source):
-            record = _decode_one(target, kind, SCALES[scale] if scale else 1, device, threads, force, report)
-            report.line(_line(record), record)
-    report.finish("decoded")
+    report = Report(sources.total, as_json, quiet, verbose, to_stderr=to_stdout)
+    tell_sources(report, sources, ".vdm files")
+    factor = SCALES[scale] if scale else 1
+    settings = DecodeSettings(kind, factor, device, options.thread_count(threads, jobs), max_pixels)
+    if dry_run:
+        from cli import estimate
+
+        estimator = partial(estimate.estimate_decode, settings)
+        estimate.dry_run(targets, writing, report, estimator, jobs, "at most")
+        return
+    Batch(targets, writing, report, "decoded", _line).run(partial(_decode_one, settings), jobs)
 
 
-def _kind_of(output: Path | None) -> str:
-    if output is None or output == STREAM:
+def _kind_of(output: Path) -> str:
+    if output == STREAM:
         return "png"
     if output.suffix.lower() not in SUFFIXES:
         raise click.UsageError(
@@ -76,34 +119,33 @@ def _kind_of(output: Path | None) -> str:
     return SUFFIXES[output.suffix.lower()]
 
 
-def _decode_one(
-    target: Target, kind: str, scale: int, device: str, threads: int, force: bool, report: Report
-) -> dict[str, Any]:
+def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
     from vdmcompress.image_output import check_format, ppm_suffix, write_picture
     from vdmcompress.picture import array_picture
 
     start = time.perf_counter()
-    data = read_bytes(target.source)
-    header = api.peek(data)
-    if kind == "ppm" and not target.named and target.output != STREAM:
-        bits = header.depth if scale == 1 else 8
-        target = Target(target.source, target.output.with_suffix(ppm_suffix(header.mode, bits)))
-    check_target(target, force)
-    if scale == 1:
+    limits = options.limits(settings.max_pixels)
+    data = read_coded(target.source, limits)
+    header = api.peek(data, limits)
+    kind = settings.kind or SUFFIXES.get(target.output.suffix.lower(), "png")
+    whole = settings.scale == 1
+    if settings.kind == "ppm" and not target.named and target.output != STREAM:
+        suffix = ppm_suffix(header.mode, header.depth if whole else 8)
+        target = replace(target, output=target.output.with_suffix(suffix))
+    how: dict[str, Any] = {
+        "threads": settings.threads,
+        "device": settings.device,
+        "progress": progress,
+        **options.limits_given(settings.max_pixels),
+    }
+    if whole:
         check_format(header, kind)
-    with progress_bar(target.source.name, quiet=report.quiet) as progress:
-        count = options.thread_count(threads)
-        if scale == 1:
-            picture = api.decode_picture(data, threads=count, device=device, progress=progress)
-        else:
-            preview = api.decode(data, scale=scale, threads=count, device=device, progress=progress)
-            picture = array_picture(preview)
+        picture = api.decode_picture(data, **how)
+    else:
+        picture = array_picture(api.decode(data, scale=settings.scale, **how))
     image, lost = write_picture(picture, kind)
-    for name in lost:
-        report.note(f"{target.source}: not written, {kind} cannot hold it: {name}")
-    write_target(target, image, force)
-    return {
+    record = {
         "file": str(target.source),
         "output": str(target.output),
         "width": picture.width,
@@ -111,17 +153,19 @@ def _decode_one(
         "channels": picture.mode.channels,
         "bits": picture.depth,
         "mode": picture.mode.name.lower(),
-        "scale": scale,
+        "scale": settings.scale,
         "bytes_in": len(data),
         "bytes_out": len(image),
         "seconds": time.perf_counter() - start,
     }
+    notes = tuple(f"not written, {kind} cannot hold it: {name}" for name in lost)
+    return Coded(image, record, target, notes)
 
 
 def _line(record: dict[str, Any]) -> str:
     size = shape(record)
     scaled = f" (scale 1/{record['scale']})" if record["scale"] > 1 else ""
     return (
-        f"{record['file']}: {size}{scaled}, {record['bytes_in']:,} -> {record['bytes_out']:,} bytes, "
-        f"{record['seconds']:.1f} s"
+        f"{printable(record['file'])}: {size}{scaled}, "
+        f"{record['bytes_in']:,} -> {record['bytes_out']:,} bytes, {record['seconds']:.1f} s"
     )

@@ -2,109 +2,133 @@
 
 import io
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import options
-from cli.progress import progress_bar
-from cli.report import PRE_RELEASE, Report, bpd, shape
-from cli.streams import check_target, read_bytes, write_target
-from cli.targets import STREAM, Target, plan
+from cli.batch import Batch, Coded, Writing, tell_sources
+from cli.progress import Progress
+from cli.report import PRE_RELEASE, Report, bpd, printable, shape
+from cli.sources import IMAGE_SUFFIXES, STREAM, Selection
+from cli.streams import read_bytes
+from cli.targets import Target, coded_name, plan
 
-SUFFIX = ".vdm"
+ADVICE = "use --full-name (a.png -> a.png.vdm), or a run with another -O for one of them"
 
 
-@click.command()
-@options.inputs
+@dataclass(frozen=True)
+class EncodeSettings:
+    """What decides how an image is encoded; the same for all files of a command."""
+
+    model: str | None
+    device: str
+    threads: int | None
+    latents: str
+    verify: bool
+    max_pixels: int | None
+    strip: bool = False
+
+
+@click.command(short_help="Compress images, losslessly.")
+@options.selection("images")
 @options.output
+@options.stdout
 @options.output_dir
+@click.option("--full-name", is_flag=True, help="Keep the suffix of the image: a.png -> a.png.vdm.")
 @options.model
 @options.device
 @options.threads
+@options.jobs
 @options.latents
+@options.max_pixels
 @options.force
-@click.option(
-    "--strip", is_flag=True, help="Leave out metadata; transparency stays, it is part of the picture."
-)
+@options.skip_existing
+@options.keep
+@click.option("--rm", "remove", is_flag=True, help="Remove each image once its verified file is on disk.")
+@click.option("--strip", is_flag=True, help="Leave metadata out; transparency is none, and stays.")
 @click.option("--no-verify", is_flag=True, help="Skip the check that decodes each file before it is written.")
+@options.dry_run
 @options.reporting
 def encode(
-    inputs: Sequence[Path],
+    selection: Selection,
     output: Path | None,
+    stdout: bool,
     output_dir: Path | None,
+    full_name: bool,
     model: str | None,
     device: str,
     threads: int,
+    jobs: int,
     latents: str,
+    max_pixels: int | None,
     force: bool,
+    skip_existing: bool,
+    remove: bool,
     strip: bool,
     no_verify: bool,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Compress images, losslessly. The output lies beside the input, with the suffix .vdm.
 
-    Each file is decoded again and compared before it is written.
+    Each file is decoded again and compared before it is written. IN is a file, a folder with -r, or - for
+    standard input. What fails does not stop the others; name collisions are found before any work.
     """
-    targets = plan(inputs, output, output_dir, SUFFIX)
-    to_stdout = targets[0].output == STREAM
+    output = options.output_path(output, stdout)
+    writing = Writing(force, skip_existing, remove)
+    sources = selection.find(IMAGE_SUFFIXES)
+    targets = plan(sources.files, output, output_dir, partial(coded_name, full=full_name), ADVICE)
+    to_stdout = any(target.output == STREAM for target in targets)
     if to_stdout and as_json:
         raise click.UsageError("--json and data on standard output exclude each other: use -o FILE")
-    report = Report(len(targets), as_json, quiet, verbose, to_stderr=to_stdout)
+    if remove and no_verify:
+        raise click.UsageError("--rm removes verified images only: leave --no-verify out")
+    if remove and any(STREAM in (target.source, target.output) for target in targets):
+        raise click.UsageError("--rm goes from files to files: with - nothing could be removed safely")
+    report = Report(sources.total, as_json, quiet, verbose, to_stderr=to_stdout)
+    tell_sources(report, sources, "images")
+    settings = EncodeSettings(
+        model, device, options.thread_count(threads, jobs), latents, not no_verify, max_pixels, strip
+    )
+    if dry_run:
+        from cli import estimate
+
+        estimator = partial(estimate.estimate_encode, settings)
+        estimate.dry_run(targets, writing, report, estimator, jobs, "about")
+        return
     report.note(PRE_RELEASE)
-    for target in targets:
-        with report.file(target.source):
-            check_target(target, force)
-            record = _encode_one(target, model, device, threads, latents, force, strip, not no_verify, report)
-            report.line(_line(record), record)
-    report.finish("encoded")
+    batch = Batch(targets, writing, report, "encoded", _line)
+    batch.run(partial(_encode_one, settings), jobs)
 
 
-def _encode_one(
-    target: Target,
-    model: str | None,
-    device: str,
-    threads: int,
-    latents: str,
-    force: bool,
-    strip: bool,
-    verify: bool,
-    report: Report,
-) -> dict[str, Any]:
+def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
     from vdmcompress.image_io import read_picture
 
     start = time.perf_counter()
     original = read_bytes(target.source)
-    picture = read_picture(io.BytesIO(original))
-    for note in picture.notes:
-        report.note(f"{target.source}: {note}")
-    if strip:
-        picture = picture.stripped()
-    quiet = report.quiet
-    with progress_bar(target.source.name, quiet=quiet) as progress:
-        data = api.encode(
-            picture,
-            model=model,
-            threads=options.thread_count(threads),
-            device=device,
-            latents=latents,
-            verify=verify,
-            progress=progress,
-        )
-    write_target(target, data, force)
-    seconds = time.perf_counter() - start
-    header = api.peek(data)
-    checked = "verified" if verify else "not verified"
-    coding = f"model {header.model.hex()}, plan {header.plan}" if header.model else header.kind.name.lower()
-    report.detail(
-        f"{target.source}: {coding}, {header.lanes} lanes, CRC-32 {header.pixel_crc:08x}, {checked}"
+    limits = options.limits(settings.max_pixels)
+    picture = read_picture(io.BytesIO(original), limits)
+    data = api.encode(
+        picture.stripped() if settings.strip else picture,
+        model=settings.model,
+        threads=settings.threads,
+        device=settings.device,
+        latents=settings.latents,
+        verify=settings.verify,
+        progress=progress,
+        **options.limits_given(settings.max_pixels),
     )
-    return {
+    header = api.peek(data, limits)
+    checked = "verified" if settings.verify else "not verified"
+    coding = f"model {header.model.hex()}, plan {header.plan}" if header.model else header.kind.name.lower()
+    record = {
         "file": str(target.source),
         "output": str(target.output),
         "width": header.width,
@@ -118,16 +142,25 @@ def _encode_one(
         "kind": header.kind.name.lower(),
         "model": header.model.hex() if header.model else None,
         "plan": header.plan if header.model else None,
-        "verified": verify,
-        "seconds": seconds,
+        "verified": settings.verify,
+        "seconds": time.perf_counter() - start,
     }
+    return Coded(
+        data,
+        record,
+        target,
+        notes=(*(f"not kept: {name}" for name in picture.lost), *picture.notes),
+        details=(f"{coding}, {header.lanes} lanes, CRC-32 {header.pixel_crc:08x}, {checked}",),
+        complete=not picture.lost,
+    )
 
 
 def _line(record: dict[str, Any]) -> str:
     size = shape(record)
     kind = "" if record["model"] else f" ({record['kind']})"
     return (
-        f"{record['file']}: {size}, {record['bytes_in']:,} -> {record['bytes_out']:,} bytes{kind}, "
+        f"{printable(record['file'])}: {size}, "
+        f"{record['bytes_in']:,} -> {record['bytes_out']:,} bytes{kind}, "
         f"{100 * record['bytes_out'] / record['bytes_in']:.1f} %, {record['bpd']:.3f} bpd, "
         f"{record['seconds']:.1f} s"
     )

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import options
+from cli.batch import tell_sources
 from cli.progress import progress_bar
-from cli.report import Report, shape
+from cli.report import Report, printable, shape
+from cli.sources import IMAGE_SUFFIXES, Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 
 
 @click.command("eval", short_help="Print the bound, coded bits and file size.")
-@click.argument("inputs", metavar="IMG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.selection("images")
 @options.model
 @options.device
 @options.threads
 @options.latents
 @options.reporting
 def evaluate(
-    inputs: Sequence[Path],
+    selection: Selection,
     model: str | None,
     device: str,
     threads: int,
@@ -43,10 +45,12 @@ def evaluate(
 
     The file is the one of the diffusion model, also where `vdmc encode` would take WebP or PNG.
     """
-    report = Report(len(inputs), as_json, quiet, verbose)
+    sources = selection.find(IMAGE_SUFFIXES, repeats=True)
+    report = Report(sources.total, as_json, quiet, verbose)
+    tell_sources(report, sources, "images")
     loaded: Model | None = None
     records = []
-    for path in inputs:
+    for path in (source.path for source in sources.files):
         with report.file(path):
             from vdmcompress.image_io import read_image
             from vdmcompress.model_file import load_model
@@ -150,7 +154,7 @@ def _sum_line(record: dict[str, Any]) -> str:
 
 def _show(record: dict[str, Any]) -> str:
     size = shape(record)
-    title = f"{record['file']}: {size}, model {record['model']}, plan {record['plan']}"
+    title = f"{printable(record['file'])}: {size}, model {record['model']}, plan {record['plan']}"
     return "\n".join([title, *_table(record["rows"]), f"  {_sum_line(record)}"])
 
 

@@ -1,20 +1,22 @@
 """`vdmc info`: what a file's header says."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import options
-from cli.report import Report, bpd, shape
-from cli.streams import read_bytes
+from cli.batch import tell_sources
+from cli.report import Report, bpd, printable, shape
+from cli.sources import CODED_SUFFIXES, Selection
+from cli.streams import read_coded
 
 
 @click.command(short_help="Show what the headers of files say.")
-@options.inputs
+@options.selection(".vdm files")
+@options.max_pixels
 @options.reporting
-def info(inputs: Sequence[Path], as_json: bool, quiet: bool, verbose: bool) -> None:
+def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what compressed files say of themselves; nothing is decoded."""
     from vdmcompress.chunks import describe_chunks
     from vdmcompress.container import Header, peek
@@ -40,11 +42,14 @@ def info(inputs: Sequence[Path], as_json: bool, quiet: bool, verbose: bool) -> N
             "bpd": bpd(size, header.width, header.height, header.channels),
         }
 
-    report = Report(len(inputs), as_json, quiet, verbose)
-    for path in inputs:
-        with report.file(path):
-            data = read_bytes(path)
-            report.line(*describe(record(path, len(data), peek(data))))
+    limits = options.limits(max_pixels)
+    sources = selection.find(CODED_SUFFIXES)
+    report = Report(sources.total, as_json, quiet, verbose)
+    tell_sources(report, sources, ".vdm files")
+    for source in sources.files:
+        with report.file(source.path):
+            data = read_coded(source.path, limits)
+            report.line(*describe(record(source.path, len(data), peek(data, limits))))
     report.finish("read")
 
 
@@ -56,12 +61,12 @@ def describe(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if record["alpha"]:
         coding += f"; alpha {record['alpha']}"
     lines = [
-        record["file"],
+        printable(record["file"]),
         f"  image   {shape(record)}, {record['bits']} bit{'s' * (record['bits'] > 1)}, lossless",
         f"  coding  {coding}",
         f"  size    {record['bytes']:,} bytes, {record['bpd']:.3f} bpd",
         f"  CRC-32  {record['pixel_crc32']} of the pixels",
         f"  format  {record['format_version']}",
     ]
-    lines += [f"  keeps   {kept['name']}, {kept['bytes']:,} bytes" for kept in record["metadata"]]
+    lines += [f"  keeps   {printable(kept['name'])}, {kept['bytes']:,} bytes" for kept in record["metadata"]]
     return "\n".join(lines), record

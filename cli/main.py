@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -65,8 +66,9 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
 def cli() -> None:
     """Lossless image compression with a diffusion model.
 
-    Exit codes: 0 all done; 1 some of several files failed; 2 usage, or an image of an unsupported kind;
-    3 damaged file; 4 model missing or wrong; 5 limit; 6 this machine computes differently; 130 interrupted.
+    Exit codes: 0 all done; 1 some of several files failed, or one could not be written; 2 usage, or an image
+    of an unsupported kind; 3 damaged file; 4 model missing or wrong; 5 limit; 6 this machine computes
+    differently; 130 interrupted.
     """
 
 
@@ -83,12 +85,17 @@ for command in (
     cli.add_command(command)
 
 
-def _terminated(_signal: int, _frame: object) -> NoReturn:
+def _terminated(number: int, _frame: object) -> NoReturn:
     """Leave as from an exception, so that half-written files are removed."""
-    sys.exit(128 + signal.SIGTERM)
+    sys.exit(128 + number)
 
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):  # not on all systems
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
     cli.main(prog_name="vdmc")

@@ -12,7 +12,7 @@ Progress: TypeAlias = Callable[[float, float, str], None]
 @contextmanager
 def progress_bar(label: str, *, quiet: bool) -> Iterator[Progress | None]:
     """A callback that draws a bar with the time left, or None where nobody would see it."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

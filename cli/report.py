@@ -7,16 +7,19 @@
     130 interrupted
 
 A single file that fails gives its own code.  Lines about files go to stdout, unless that carries the data
-itself; notes and errors go to stderr.
+itself; notes, errors and the summary go to stderr.
 """
 
 import json
+import os
+import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -44,13 +47,34 @@ def exit_code(error: BaseException) -> int:
 def message(error: BaseException) -> str:
     """One line for one error."""
     if isinstance(error, VdmError):
-        return " ".join(str(error).split())
+        return printable(" ".join(str(error).split()))
     if isinstance(error, MemoryError):
         return "not enough memory for this image"
     if isinstance(error, OSError) and error.strerror:
-        place = f" ({error.filename})" if error.filename else ""
+        place = f" ({printable(error.filename)})" if error.filename else ""
         return f"{error.strerror}{place}"
     return f"internal error: {type(error).__name__}: {' '.join(str(error).split())} (-v shows where)"
+
+
+def printable(text: object) -> str:
+    """Text on one line that does nothing to a terminal, whatever name of a file it holds.
+
+    Control characters and the like, and bytes that are no UTF-8, are escaped.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # how Python holds a byte that is no UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is still to be written to a stream go nowhere, because its reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @dataclass
@@ -67,23 +91,43 @@ class Report:
     verbose: bool = False
     to_stderr: bool = False
     codes: list[int] = field(default_factory=list)
+    skipped: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    began: float = field(default_factory=time.perf_counter)
 
     def line(self, text: str, record: dict[str, Any]) -> None:
         """Say that a file went well: a line for people, or the record as JSON."""
+        self.bytes_in += record.get("bytes_in", 0)
+        self.bytes_out += record.get("bytes_out", 0)
         if self.as_json:
-            click.echo(json.dumps({**record, "status": "ok"}))
+            self._echo(json.dumps({"status": "ok", **record}))
         elif not self.quiet:
-            click.echo(text, err=self.to_stderr)
+            self._echo(text, err=self.to_stderr)
+
+    def skip(self, path: Path, why: str) -> None:
+        """Say that nothing was done for a file, and that this is right; lines for people with -v only."""
+        self.skipped += 1
+        if self.as_json:
+            self._echo(json.dumps({"file": str(path), "status": "skipped", "reason": why}))
+        self.detail(f"{printable(path)}: skipped, {why}")
 
     def note(self, text: str) -> None:
         """Say something that is no failure, on stderr."""
         if not self.quiet:
-            click.echo(f"vdmc: {text}", err=True)
+            self._echo(f"vdmc: {text}", err=True)
 
     def detail(self, text: str) -> None:
         """Say something that only -v shows, on stderr."""
         if self.verbose:
-            click.echo(f"vdmc: {text}", err=True)
+            self._echo(f"vdmc: {text}", err=True)
+
+    def _echo(self, text: str, err: bool = False) -> None:
+        """Print; once nobody reads what is said, go on with the work in silence."""
+        try:
+            click.echo(text, err=err)
+        except BrokenPipeError:
+            silence(sys.stderr if err else sys.stdout)
 
     @contextmanager
     def file(self, path: Path) -> Iterator[None]:
@@ -97,10 +141,10 @@ class Report:
             self.codes.append(code)
             if self.as_json:
                 record = {"file": str(path), "status": "error", "error": message(error), "exit_code": code}
-                click.echo(json.dumps(record))
-            click.echo(f"vdmc: {path}: {message(error)}", err=True)
+                self._echo(json.dumps(record))
+            self._echo(f"vdmc: {printable(path)}: {message(error)}", err=True)
             if self.verbose and not isinstance(error, VdmError | OSError):
-                click.echo(traceback.format_exc(), err=True)
+                self._echo(traceback.format_exc(), err=True)
         else:
             self.codes.append(0)
 
@@ -112,13 +156,29 @@ class Report:
             return 0
         return failed[0] if self.total == 1 else FAILED
 
-    def finish(self, done: str) -> None:
-        """Sum up where several files were given (``done``: "encoded"), and leave with the exit code."""
-        failed = sum(code != 0 for code in self.codes)
-        if self.total > 1 and (failed or self.verbose):
-            self.note(f"{len(self.codes) - failed} {done}, {failed} failed")
+    def finish(self, done: str, always: bool = False) -> None:
+        """Sum up where several files were given (``done``: "encoded"), and leave with the exit code.
+
+        Where all went well, only with always or -v.
+        """
+        if self.total > 1 and (always or self.verbose or self.exit_code):
+            self.note(self.summary(done))
         if self.exit_code:
             raise click.exceptions.Exit(self.exit_code)
+
+    def summary(self, done: str) -> str:
+        """Counts, bytes in and out, and the time so far, on one line."""
+        failed = sum(code != 0 for code in self.codes)
+        parts = [f"{len(self.codes) - failed - self.skipped} {done}"]
+        parts += [f"{self.skipped} skipped"] if self.skipped else []
+        parts += [f"{failed} failed"]
+        left = self.total - len(self.codes)
+        parts += [f"{left} not done"] if left else []
+        text = ", ".join(parts)
+        if self.bytes_in and self.bytes_out:
+            percent = 100 * self.bytes_out / self.bytes_in
+            text += f"; {self.bytes_in:,} -> {self.bytes_out:,} bytes, {percent:.1f} %"
+        return f"{text}; {time.perf_counter() - self.began:.1f} s"
 
 
 def bpd(size: float, width: int, height: int, channels: int) -> float:

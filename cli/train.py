@@ -1,5 +1,6 @@
 """`vdmc train`: make a model from a configuration file and folders of images."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -65,17 +66,20 @@ def show(entry: Mapping[str, Any], bands: Sequence[str]) -> str:
 
 
 def follow(
-    bar: Progress | None, bands: Sequence[str], trained: Sequence[str]
+    bar: Progress | None, bands: Sequence[str], trained: Sequence[str], as_json: bool = False
 ) -> Callable[[Mapping[str, Any]], None]:
     """What takes the entries of the training log: text and validation to stdout, progress to bar or stderr.
 
-    bands, trained: the band of each slot in validation and in training.
+    bands, trained: the band of each slot in validation and in training.  as_json: every entry is an object on
+    stdout, as it stands in the log.
     """
     shown = -QUIET_SECONDS
 
     def take(entry: Mapping[str, Any]) -> None:
         nonlocal shown
-        if "text" in entry:
+        if as_json:
+            click.echo(json.dumps(entry))
+        elif "text" in entry:
             click.echo(entry["text"])
         elif "validation" in entry:
             click.echo(show(entry, bands))
@@ -137,6 +141,7 @@ def follow(
     show_default=True,
     help="Where to train; auto takes a GPU where there is one.",
 )
+@options.json_lines
 @options.verbose
 def train(
     config: str,
@@ -149,13 +154,14 @@ def train(
     resume: bool,
     minutes: float | None,
     device: str,
+    as_json: bool,
     verbose: bool,
 ) -> None:
     """Train the model of CONFIG (a TOML file, or the name of one that comes with the package)."""
     path = configuration(config)
     if not data_dirs and not export_only and not (phase == "grid" and valid_dirs):
         raise click.UsageError("no images to train on: give folders with --data")
-    report = Report(1, verbose=verbose)
+    report = Report(1, as_json, verbose=verbose)
     with report.file(path):
         from vdmcompress.path import BANDS
         from vdmcompress.train import phases, run
@@ -163,7 +169,8 @@ def train(
 
         if export_only:
             made = phases.export_checkpoint(path, out, start)
-            click.echo(f"{made.name}  {made.hash8.hex()}")
+            record = {"model": made.name, "hash": made.hash8.hex()}
+            report.line(f"{made.name}  {made.hash8.hex()}", record)
         else:
             bands = [BANDS[step.band] for step in load_config(path).network.path.steps]
             main = run.main if phase == "direct" else partial(phases.main, phase)
@@ -176,7 +183,7 @@ def train(
                     minutes=minutes,
                     device=device,
                     valid_dirs=list(valid_dirs),
-                    report=follow(bar, bands, BANDS if phase == "belief" else bands),
+                    report=follow(bar, bands, BANDS if phase == "belief" else bands, as_json),
                     **({"start": start} if start else {}),
                 )
     report.finish("trained")

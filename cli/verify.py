@@ -1,16 +1,20 @@
 """`vdmc verify`: do compressed files decode, and to the right pixels?"""
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import options
-from cli.progress import progress_bar
-from cli.report import Report, shape
-from cli.streams import read_bytes
+from cli.batch import Batch, Coded, tell_sources
+from cli.progress import Progress
+from cli.report import Report, printable, shape
+from cli.sources import CODED_SUFFIXES, Selection
+from cli.streams import read_coded
+from cli.targets import Target
 from vdmcompress.errors import VdmError
 
 
@@ -18,8 +22,18 @@ class DifferentPicture(VdmError):
     """A sound file that holds another picture than the one it is compared with."""
 
 
-@click.command(short_help="Decode without writing; compare pixels.")
-@click.argument("inputs", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@dataclass(frozen=True)
+class VerifySettings:
+    """What decides how a file is checked.  against: image that it must hold."""
+
+    against: Path | None
+    device: str
+    threads: int | None
+    max_pixels: int | None
+
+
+@click.command(short_help="Decode without writing; compare with an image.")
+@options.selection(".vdm files")
 @click.option(
     "--against",
     metavar="IMG",
@@ -28,12 +42,16 @@ class DifferentPicture(VdmError):
 )
 @options.device
 @options.threads
+@options.jobs
+@options.max_pixels
 @options.reporting
 def verify(
-    inputs: Sequence[Path],
+    selection: Selection,
     against: Path | None,
     device: str,
     threads: int,
+    jobs: int,
+    max_pixels: int | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -42,33 +60,37 @@ def verify(
 
     Exit code 3 says that a file is damaged, 1 that it is sound but differs from --against.
     """
-    if against is not None and len(inputs) > 1:
-        raise click.UsageError(f"--against compares one file, but there are {len(inputs)}")
-    report = Report(len(inputs), as_json, quiet, verbose)
-    for path in inputs:
-        with report.file(path):
-            record = _verify_one(path, against, device, threads, quiet)
-            same = f", same pixels, mode and metadata as {against}" if against else ""
-            report.line(f"{path}: ok, {shape(record)}{same}, {record['seconds']:.1f} s", record)
-    report.finish("verified")
+    sources = selection.find(CODED_SUFFIXES)
+    if against is not None and (sources.many or sources.total > 1):
+        raise click.UsageError("--against compares one file: name one, without -r or --files-from")
+    report = Report(sources.total, as_json, quiet, verbose)
+    tell_sources(report, sources, ".vdm files")
+    settings = VerifySettings(against, device, options.thread_count(threads, jobs), max_pixels)
+    targets = [Target(source.path, source.path) for source in sources.files]
+    Batch(targets, None, report, "verified", _line).run(partial(_verify_one, settings), jobs)
 
 
-def _verify_one(path: Path, against: Path | None, device: str, threads: int, quiet: bool) -> dict[str, Any]:
+def _verify_one(settings: VerifySettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
     from vdmcompress.image_io import read_picture
     from vdmcompress.picture import difference
 
     start = time.perf_counter()
-    expected = read_picture(against) if against else None
-    with progress_bar(path.name, quiet=quiet) as progress:
-        picture = api.decode_picture(
-            read_bytes(path), threads=options.thread_count(threads), device=device, progress=progress
-        )
+    limits = options.limits(settings.max_pixels)
+    against = settings.against
+    expected = read_picture(against, limits) if against else None
+    picture = api.decode_picture(
+        read_coded(target.source, limits),
+        threads=settings.threads,
+        device=settings.device,
+        progress=progress,
+        **options.limits_given(settings.max_pixels),
+    )
     differs = None if expected is None else difference(picture, expected)
     if differs is not None:
         raise DifferentPicture(f"differs from {against}: {differs}")
-    return {
-        "file": str(path),
+    record = {
+        "file": str(target.source),
         "against": str(against) if against else None,
         "width": picture.width,
         "height": picture.height,
@@ -77,3 +99,10 @@ def _verify_one(path: Path, against: Path | None, device: str, threads: int, qui
         "mode": picture.mode.name.lower(),
         "seconds": time.perf_counter() - start,
     }
+    return Coded(b"", record, target)
+
+
+def _line(record: dict[str, Any]) -> str:
+    same = f", same as {printable(record['against'])}" if record["against"] else ""
+    size = shape(record)
+    return f"{printable(record['file'])}: ok, {size}{same}, {record['seconds']:.1f} s"

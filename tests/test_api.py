@@ -111,7 +111,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def no_classical(monkeypatch):
-    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful: False)
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, **_: False)
 
 
 def diffusion_file(pixels, crc=None, model=HASH):
@@ -157,7 +157,7 @@ def test_smaller_one_wins(fake):
 def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
     asked = []
 
-    def may_beat(pixels, size, careful):
+    def may_beat(pixels, size, careful, threads):
         asked.append(size)
         return False
 
@@ -328,7 +328,7 @@ def test_exit_codes_of_the_tree():
 
 def test_an_effort_chooses_model_latents_and_screen(fake, monkeypatch):
     screens = []
-    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful: screens.append(careful))
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful, threads: screens.append(careful))
     for effort, model, encodings, careful in (
         (1, "swift", 1, False),
         (7, "photo", 1, True),

@@ -1,10 +1,13 @@
 """Starting: what is imported for help and information, versions, signals."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from cli.main import cli
+from cli.train import follow
 from tests.cli_support import colours, png_file
 
 HEAVY = ("torch", "numba", "llvmlite", "rich.progress")
@@ -77,3 +80,16 @@ def test_a_terminated_process_leaves_as_from_an_exception():
     out, _ = process.communicate(timeout=60)
     assert out == "cleaned\n"
     assert process.returncode == 143
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_can_speak_json(name):
+    assert any("--json" in option.opts for option in cli.commands[name].params)
+
+
+def test_training_speaks_json(capsys):
+    take = follow(None, (), (), as_json=True)
+    take({"text": "levels"})
+    take({"step": 1, "terms": {"s0.0": 1.5}})
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [{"text": "levels"}, {"step": 1, "terms": {"s0.0": 1.5}}]

@@ -250,8 +250,10 @@ def test_metadata_of_others_is_kept():
         assert exif_of(picture.chunks) == exif.tobytes().removeprefix(b"Exif\0\0"), format
         names = dict(describe_chunks(picture.chunks))
         assert ("resolution" in names and "text 'Comment'" in names) == (format == "JPEG")
-    tags = {270: "a title", 282: 72.5, 283: 72.5, 296: 2}
-    picture = read_picture(io.BytesIO(saved(RGB, "TIFF", tiffinfo=tags, icc_profile=b"profile")))
+    tags = {270: "a title\xa8", 282: 72.5, 283: 72.5, 296: 2}
+    picture = read_picture(
+        io.BytesIO(saved(RGB, "TIFF", tiffinfo=tags | {270: b"a title\xa8"}, icc_profile=b"profile"))
+    )
     found = Image.Exif()
     found.load(exif_of(picture.chunks))
     assert {tag: found[tag] for tag in tags} == tags

@@ -31,7 +31,7 @@ from vdmcompress.preview import SCALES, preview
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
 
-__all__ = ["decode", "decode_picture", "encode", "peek"]
+__all__ = ["by_diffusion", "decode", "decode_picture", "encode", "peek"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Progress: TypeAlias = Callable[[float, float, str], None]
@@ -76,6 +76,7 @@ def encode(
     device: str = "auto",
     verify: bool = True,
     progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     memory: int | None = None,
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
@@ -87,9 +88,9 @@ def encode(
     path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one (the second-finest),
     all or none.  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
     verify: decode the bytes and compare.  progress: called with (done, total, what).  memory: bytes that
-    diffusion may make the process take, None for any number; it does not alter the bytes.
-    Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes and other depths are coded
-    classically, without a model.
+    diffusion may make the process take, None for any number; it does not alter the bytes.  limits: what is
+    refused as too large.  Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes and other
+    depths are coded classically, without a model.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
@@ -98,20 +99,26 @@ def encode(
     wanted = effort_of(effort)
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    picture = _as_picture(image)
+    picture = _as_picture(image, limits)
     chosen = None
-    if picture.depth == 8 and picture.mode is not Mode.PALETTE:
+    if by_diffusion(picture):
         chosen = _load_model(model or wanted.model)
         ways = wanted.latents if latents is None else (latents,)
         made = (_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways)
         data, beside = min(made, key=lambda file: len(file[0]))
-        if may_beat(picture.colour, len(data) - beside, careful=wanted.careful):
+        size = len(data) - beside
+        if may_beat(picture.colour, size, careful=wanted.careful, threads=work.thread_count):
             data = min(data, _encode_classical(picture), key=len)
     else:
         data = _encode_classical(picture)
     if verify:
-        _verify(data, picture, chosen, work.labelled("verify"))
+        _verify(data, picture, chosen, work.labelled("verify"), limits)
     return data
+
+
+def by_diffusion(picture: Picture) -> bool:
+    """Whether diffusion serves the picture: grey and RGB of 8 bits, with and without alpha."""
+    return picture.depth == 8 and picture.mode is not Mode.PALETTE
 
 
 def decode(
@@ -170,14 +177,14 @@ def _work(threads: int | None, device: str, progress: Progress | None, memory: i
     return _Work(threads, device, progress, memory)
 
 
-def _as_picture(image: Samples | Image.Image | Picture) -> Picture:
+def _as_picture(image: Samples | Image.Image | Picture, limits: Limits) -> Picture:
     if isinstance(image, Image.Image):
         image = image_picture(image)
     picture = image if isinstance(image, Picture) else array_picture(image)
     fault = picture.fault()
     if fault is not None:
         raise UnsupportedImageError(f"image: {fault}; see vdmcompress.picture.Picture")
-    most = DEFAULT_LIMITS.max_pixels
+    most = limits.max_pixels
     if picture.height * picture.width > most:
         size = f"{picture.width}x{picture.height}"
         raise LimitError(f"image of {size} pixels, allowed are {most} in all; cut it into parts")
@@ -324,9 +331,9 @@ def _other_pixels(header: Header) -> DamagedFileError:
     return damaged(f"its pixels do not have the CRC-32 {header.pixel_crc:08x} of its header")
 
 
-def _verify(data: bytes, picture: Picture, model: Model | None, work: _Work) -> None:
+def _verify(data: bytes, picture: Picture, model: Model | None, work: _Work, limits: Limits) -> None:
     """Raise MachineError unless the bytes decode to the picture."""
-    header, parts = unpack(data)
+    header, parts = unpack(data, limits)
     try:
         plane = None if header.alpha is None else _decode_alpha(header, parts[0])
         if header.kind is Kind.DIFFUSION and model is not None:

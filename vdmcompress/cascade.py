@@ -198,10 +198,21 @@ class Cascade:
         strip = self.plan.strip if latents else DIRECT_STRIP
         return BandChain(self.engine, self.conditionals, scale, band, ctx, size, latents, strip)
 
+    def rows(self, scale: int) -> list[int]:
+        """The evaluations of a scale that the plan uses, in the order in which they are popped."""
+        model = self.engine.model
+        return [
+            model.row(scale, step.slot)
+            for band in range(3)
+            for step in reversed([s for s in model.path.steps if s.band == band])
+            if step.top or self.plan.has_latents(scale, band)
+        ]
+
     def push_scale(
         self, stack: Stack, scale: int, bands: Bands, size: tuple[int, int], ledger: Ledger
     ) -> None:
         """Push HH, LH, HL of a scale."""
+        self.engine.prepare(reversed(self.rows(scale)))
         details = (bands.hl, bands.lh, bands.hh)
         for band in reversed(range(3)):
             chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
@@ -209,6 +220,7 @@ class Cascade:
 
     def pop_scale(self, stack: Stack, scale: int, ll: Band, size: tuple[int, int], ledger: Ledger) -> Bands:
         """Pop HL, LH, HH of a scale."""
+        self.engine.prepare(self.rows(scale))
         details: list[Band] = []
         for band in range(3):
             chain = self.chain(scale, band, (ll, *details), size)

@@ -7,9 +7,10 @@ Nothing is believed before the checksum of the whole file agrees, and everything
 """
 
 import struct
+import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -27,6 +28,7 @@ __all__ = [
     "Kind",
     "Limits",
     "file_lengths",
+    "longest",
     "pack",
     "peek",
     "unpack",
@@ -51,6 +53,9 @@ _MODE_BITS: Final = 0x07
 _DEPTH_SHIFT: Final = 3
 _DEPTH_BITS: Final = 0x38
 _ALPHA_BIT: Final = 0x40
+_MOST_PIXEL_BYTES: Final = 9
+_MOST_OTHER_BYTES: Final = 1 << 26
+"""No sound file is longer: eight bytes a pixel hold 16-bit RGBA plainly; the rest is for what is no pixel."""
 
 
 class Kind(IntEnum):
@@ -100,6 +105,10 @@ class Header:
 
     def fault(self) -> str | None:
         """What cannot be in a header, in words; None for a sound one."""
+        return self.field_fault() or chunk_fault(self.chunks, self.indexed)
+
+    def field_fault(self) -> str | None:
+        """What cannot be in a header but for its chunks, in words."""
         classical = self.kind is not Kind.DIFFUSION
         checks = (
             (self.version == VERSION, f"format version {self.version}, allowed {VERSION}"),
@@ -117,7 +126,7 @@ class Header:
             (not classical or (self.plan, self.lanes) == (0, 1), f"plan or lanes with {self.kind.name}"),
         )
         found = next((text for sound, text in checks if not sound), None)
-        return found or self._layout_fault() or chunk_fault(self.chunks, self.indexed)
+        return found or self._layout_fault()
 
     def _layout_fault(self) -> str | None:
         """What cannot be of mode, depth, alpha and kind, in words."""
@@ -167,19 +176,13 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
     another format version, LimitError for an image beyond the limits.
     """
     view = memoryview(data).cast("B")
-    if bytes(view[: len(MAGIC)]) != MAGIC:
-        raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
+    _check_magic(view)
     body = view[:-_CRC_BYTES]
     stored = int.from_bytes(view[-_CRC_BYTES:], "little")
     if len(view) < len(MAGIC) + 1 + _CRC_BYTES or zlib.crc32(body) != stored:
         raise damaged(f"the CRC-32 of its {len(view)} bytes does not agree")
     header, lengths, start = _read_head(Reader(body, len(MAGIC)))
-    pixels = header.width * header.height
-    if pixels > limits.max_pixels:
-        raise LimitError(
-            f"image of {header.width}x{header.height} = {pixels} pixels, allowed are {limits.max_pixels}; "
-            "raise the limit if you trust the file"
-        )
+    _check_pixels(header, limits)
     parts = []
     for length in lengths:
         parts.append(body[start : start + length])
@@ -192,10 +195,42 @@ def peek(data: Data, limits: Limits = DEFAULT_LIMITS) -> Header:
     return unpack(data, limits)[0]
 
 
+def longest(start: Data, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Most bytes that a file can have that begins with ``start``, which holds all of its header.
+
+    So a file that is too long is refused before the rest of it is read.  Raises like unpack for a header that
+    cannot be; what it says is otherwise not checked.
+    """
+    view = memoryview(start).cast("B")
+    _check_magic(view)
+    reader = Reader(view, len(MAGIC))
+    reader.end = sys.maxsize
+    header, _, _ = _read_fields(reader)
+    fault = header.field_fault()
+    if fault is not None:
+        raise damaged(fault)
+    _check_pixels(header, limits)
+    return header.width * header.height * _MOST_PIXEL_BYTES + _MOST_OTHER_BYTES
+
+
 def file_lengths(data: Data) -> tuple[int, int]:
     """(bytes that are not payload, bytes of payload) of a file; an alpha plane is payload, metadata not."""
     payload = sum(len(part) for part in unpack(data)[1])
     return memoryview(data).nbytes - payload, payload
+
+
+def _check_magic(view: memoryview) -> None:
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
+
+
+def _check_pixels(header: Header, limits: Limits) -> None:
+    pixels = header.width * header.height
+    if pixels > limits.max_pixels:
+        raise LimitError(
+            f"image of {header.width}x{header.height} = {pixels} pixels, allowed are {limits.max_pixels}; "
+            "raise the limit if you trust the file"
+        )
 
 
 def _pack_head(header: Header, lengths: Sequence[int]) -> bytes:
@@ -226,6 +261,22 @@ def _layout(header: Header) -> bytes:
 
 def _read_head(reader: Reader) -> tuple[Header, list[int], int]:
     """Header, lengths of the parts, start of the first one."""
+    header, lengths, more = _read_fields(reader)
+    if more:
+        header = replace(header, chunks=read_section(reader))
+        if not header.chunks:
+            raise damaged("metadata without anything in them")
+    fault = header.fault()
+    last = reader.left - sum(lengths)
+    if fault is None and last < 0:
+        fault = f"lanes of {sum(lengths)} bytes in a payload of {reader.left}"
+    if fault is not None:
+        raise damaged(fault)
+    return header, [*lengths, last], reader.at
+
+
+def _read_fields(reader: Reader) -> tuple[Header, list[int], bool]:
+    """Header without chunks, lengths of all parts but the last, whether chunks follow; all unchecked."""
     version = reader.byte()
     if version != VERSION:
         raise UnsupportedImageError(
@@ -252,20 +303,11 @@ def _read_head(reader: Reader) -> tuple[Header, list[int], int]:
             raise damaged(f"an alpha plane of kind {number}")
         alpha, lengths = Kind(number), [reader.varint(), *lengths]
     crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
-    chunks: tuple[Chunk, ...] = ()
-    if first & _METADATA_BIT:
-        chunks = read_section(reader)
     indexed = mode is Mode.PALETTE
     header = Header(
-        kind, width, height, mode.channels, crc, model, plan, lanes, version, depth, indexed, alpha, chunks
+        kind, width, height, mode.channels, crc, model, plan, lanes, version, depth, indexed, alpha
     )
-    fault = header.fault()
-    last = reader.left - sum(lengths)
-    if fault is None and last < 0:
-        fault = f"lanes of {sum(lengths)} bytes in a payload of {reader.left}"
-    if fault is not None:
-        raise damaged(fault)
-    return header, [*lengths, last], reader.at
+    return header, lengths, bool(first & _METADATA_BIT)
 
 
 def _read_layout(byte: int, colour: bool) -> tuple[Mode, int, bool]:

@@ -7,6 +7,7 @@ of the network's reach, so that each output is the same integer however the band
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
 from types import TracebackType
@@ -105,12 +106,15 @@ class Engine:
         check_answer(self.backend, prepared, self.model.answer(row), f"row {row}")
         return evaluation, prepared
 
+    def prepare(self, rows: Iterable[int]) -> None:
+        """Let the workers prepare evaluations that will be asked for soon."""
+        for row in rows:
+            if row not in self._prepared:
+                self._prepared[row] = self._pool.submit(self._prepare, row)
+
     def _evaluation(self, row: int) -> tuple[ExactEvaluation, object]:
-        """What `_prepare` gave; workers prepare all evaluations of a scale on the first use of one."""
-        if row not in self._prepared:
-            first = row - row % self.model.slots
-            for other in range(first, first + self.model.slots):
-                self._prepared[other] = self._pool.submit(self._prepare, other)
+        """What `_prepare` gave."""
+        self.prepare((row,))
         return self._prepared[row].result()
 
     def evaluate(

@@ -8,6 +8,7 @@ VdmError                        1
 |-- DamagedFileError            3   a file that was altered or cut
 |-- ModelMissingError           4   the model is not there, or is another one
 |-- LimitError                  5   a file or an image beyond a limit
+|-- WriteError                  1   the system does not let a file be written (disk full, no permission)
 `-- MachineError                6   this machine computes differently
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
+    "WriteError",
     "damaged",
 ]
 
@@ -81,6 +83,10 @@ class LimitError(VdmError):
     """A file or an image that is valid but beyond a limit."""
 
     exit_code = 5
+
+
+class WriteError(VdmError):
+    """The system does not let a file be written: disk full, no permission, a limit of the file system."""
 
 
 class MachineError(VdmError):

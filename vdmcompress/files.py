@@ -6,30 +6,37 @@ import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from vdmcompress.errors import UsageError
+from vdmcompress.errors import UsageError, WriteError
 
-__all__ = ["check_output", "write_file"]
+__all__ = ["check_output", "ignores_case", "write_file"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-_PERMISSIONS = 0o777
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_PERMISSIONS: Final = 0o777
+_NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def check_output(path: PathLike, *, force: bool = False, inputs: Iterable[PathLike] = ()) -> None:
+def check_output(
+    path: PathLike,
+    *,
+    force: bool = False,
+    inputs: Iterable[PathLike] = (),
+    root: PathLike | None = None,
+) -> None:
     """Raise UsageError where write_file would refuse, so that no work is done in vain.
 
-    Refused always: a missing folder, anything that is no regular file, a file that is one of the inputs (by
-    another name or link too). Refused without force: an existing file, a symbolic link.
+    Refused always: a missing folder (below root only a folder that cannot be made), one that must not be
+    written to, anything that is no regular file, a file that is one of the inputs (by another name or link
+    too). Refused without force: an existing file, a symbolic link, also one to a folder below root.
     """
     path = Path(path)
-    folder = path.parent
-    if not folder.is_dir():
-        raise UsageError(f"folder {folder} of output {path.name} does not exist; make it first")
     if path.is_symlink() and not force:
         raise UsageError(f"output {path} is a symbolic link; name its target, or force writing through it")
+    _check_folder(path.resolve() if path.is_symlink() else path, None if root is None else Path(root), force)
     if not path.exists():
         return
     if not path.is_file():
@@ -47,17 +54,71 @@ def write_file(
     *,
     force: bool = False,
     inputs: Iterable[PathLike] = (),
+    root: PathLike | None = None,
     like: PathLike | None = None,
 ) -> None:
     """Write all of data to path by way of a temporary file in its folder: synced, renamed, folder synced.
 
     With force an existing file is replaced and keeps its permissions, and a symbolic link keeps pointing to
-    what is replaced. like: a file whose permissions and times the new one gets instead. Whatever goes wrong,
-    an interrupt included, leaves no temporary file and the old file as it was. Raises UsageError like
-    check_output, OSError where the system refuses.
+    what is replaced. like: a file whose permissions and times the new one gets instead. Folders that are
+    missing below root, and root itself, are made. Whatever goes wrong, an interrupt included, leaves no
+    temporary file and the old file as it was; a process that is killed leaves the old file or the new one,
+    and may leave a temporary file (hidden, with the suffix .part).
+
+    Raises UsageError like check_output, WriteError where the system refuses.
     """
-    check_output(path, force=force, inputs=inputs)
+    check_output(path, force=force, inputs=inputs, root=root)
     target = Path(path).resolve() if force else Path(path)
+    try:
+        if root is not None:
+            _make_folders(target.parent)
+        _write(target, data, force, like)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise _write_error(target, error) from error
+
+
+def ignores_case(folder: PathLike) -> bool:
+    """Whether names that differ only in upper and lower case are one file there (tried with a hidden file).
+
+    A folder that does not exist yet is asked for by the nearest one above it. False where nothing can be
+    written.
+    """
+    token = secrets.token_hex(8)
+    probe = _nearest(Path(folder)) / f".{token}A.part"
+    try:
+        probe.touch(exist_ok=False)
+    except OSError:
+        return False
+    try:
+        return probe.with_name(f".{token}a.part").exists()
+    finally:
+        probe.unlink()
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), Path())
+
+
+def _check_folder(target: Path, root: Path | None, force: bool) -> None:
+    folder = target.parent
+    if root is not None and (folder == root or root in folder.parents):
+        below = [place for place in (folder, *folder.parents) if root in place.parents]
+        link = next((place for place in below if place.is_symlink()), None)
+        if link is not None and not force:
+            raise UsageError(f"folder {link} of output {target.name} is a symbolic link; name another folder")
+        folder = _nearest(folder)
+    elif not folder.is_dir():
+        raise UsageError(f"folder {folder} of output {target.name} does not exist; make it first")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; name another one for output {target.name}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"folder {folder} of output {target.name} cannot be written to; name another one")
+
+
+def _write(target: Path, data: bytes | memoryview, force: bool, like: PathLike | None) -> None:
     model = os.stat(like) if like is not None else target.stat() if target.exists() else None
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
@@ -96,8 +157,16 @@ def _rename_new(part: Path, target: Path) -> None:
         os.replace(part, target)
 
 
+def _make_folders(folder: Path) -> None:
+    """Make what is missing, outermost first, each entry brought to disk."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        _sync_folder(place.parent)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Bring the folder's entry to disk, where the system can open folders."""
+    """Bring the folder's entries to disk, where the system can open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -105,3 +174,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_error(target: Path, error: OSError) -> WriteError:
+    what = "write to another folder"
+    if error.errno in _FULL:
+        what = "make room, or write to another file system"
+    elif error.errno in _FORBIDDEN:
+        what = "write to a folder that is yours"
+    return WriteError(f"output {target} cannot be written: {error.strerror}; {what}")

@@ -44,7 +44,7 @@ _FOREIGN: Final = {
 def read_picture(source: Source, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """The picture of an image file: PNG, JPEG, WebP, TIFF, BMP, PPM, QOI or GIF, everything that is in it.
 
-    Orientation is never applied. What is not kept is named in the picture's notes. Raises
+    Orientation is never applied. What is not kept is named in the picture's `lost`. Raises
     UnsupportedImageError for what cannot be kept exactly, DamagedFileError for an image that cannot be
     decoded whole, LimitError for one beyond the limits (or Pillow's own), OSError where the file cannot be
     opened.

@@ -81,10 +81,8 @@ def picture_of_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     if image.format == "GIF":
         mode = Mode.PALETTE
     pixels = _pixels(image, data, found.depth)
-    notes = [f"not kept: {name}" for name in found.lost]
-    if found.lossy:
-        notes.append(f"{image.format}: {LOSSY_NOTE}")
-    return Picture(mode, found.depth, pixels, tuple(found.chunks), tuple(dict.fromkeys(notes)))
+    notes = (f"{image.format}: {LOSSY_NOTE}",) if found.lossy else ()
+    return Picture(mode, found.depth, pixels, tuple(found.chunks), notes, tuple(dict.fromkeys(found.lost)))
 
 
 def _pixels(image: ImageFile.ImageFile, data: bytes, depth: int) -> Samples:

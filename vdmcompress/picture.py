@@ -80,7 +80,7 @@ class Picture:
     bits; (H, W), or (H, W, 2..4) with the channels of the mode, alpha last and not multiplied in; values are
     0..2**depth - 1 as they stand in the file, below 8 bits too; with Mode.PALETTE they are indices.
     chunks: palette (PLTE), transparency (tRNS) and metadata as PNG chunks, in order.  notes: what the reader
-    of a file has to say, in words; no part of the picture.
+    of a file has to say; lost: names of what the file has and the picture has not. Both are no part of it.
     """
 
     mode: Mode
@@ -88,6 +88,7 @@ class Picture:
     pixels: Samples
     chunks: tuple[Chunk, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

@@ -111,10 +111,10 @@ def tiff_chunks(image: TiffImagePlugin.TiffImageFile) -> list[Chunk]:
     made = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in tags:
-            made[tag] = tags[tag]
+            made[tag] = _as_stored(tags[tag])
     exif = image.getexif()
     for tag in _IFDS:
-        made.get_ifd(tag).update(exif.get_ifd(tag))
+        made.get_ifd(tag).update({key: _as_stored(value) for key, value in exif.get_ifd(tag).items()})
     chunks = []
     if isinstance(profile := tags.get(_ICC), bytes):
         chunks.append(icc_chunk(profile))
@@ -129,6 +129,11 @@ def tiff_chunks(image: TiffImagePlugin.TiffImageFile) -> list[Chunk]:
         if isinstance(block := tags.get(tag), bytes):
             chunks.append(profile_chunk(kind, block))
     return chunks
+
+
+def _as_stored(value: Any) -> Any:
+    """Bytes of a text, which Pillow reads as Latin-1 but would write as ASCII; anything else as it is."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) else value
 
 
 def lost_tags(image: TiffImagePlugin.TiffImageFile) -> list[str]:
