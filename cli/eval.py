@@ -79,7 +79,7 @@ def _evaluate_one(
     quiet: bool,
 ) -> dict[str, Any]:
     from vdmcompress.cascade import encode_pixels
-    from vdmcompress.container import Header, Kind, pack
+    from vdmcompress.container import Header, Kind, file_length
     from vdmcompress.engine import default_threads
     from vdmcompress.evaluate import evaluate as run
     from vdmcompress.path import ORDERS
@@ -93,7 +93,7 @@ def _evaluate_one(
     header = Header(
         Kind.DIFFUSION, width, height, channels, crc, model.hash8, encoded.plan, len(encoded.lanes)
     )
-    size = len(pack(header, encoded.lanes))
+    size = file_length(header, encoded.lanes)
     extra = {"model": model.name, "file_bytes": size, "header_bytes": size - result["payload_bytes"]}
     return summarise({**extra, **result})
 

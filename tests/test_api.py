@@ -32,6 +32,14 @@ GREY = np.random.default_rng(1).integers(0, 256, (70, 80)).astype(np.uint8)
 FLAT = np.full((70, 80, 3), 77, np.uint8)
 
 
+@dataclass(eq=False)
+class FakeModel:
+    """Each one is another model."""
+
+    name: str
+    hash8: bytes = HASH
+
+
 @dataclass
 class Fake:
     """Stands for the diffusion modules: codes with zlib, records calls, and can be told to go wrong."""
@@ -45,7 +53,7 @@ class Fake:
 
     def load_model(self, name=None):
         self.calls.append(("load", name))
-        return types.SimpleNamespace(hash8=HASH, name=name or "photo")
+        return FakeModel(name or "photo")
 
     def find_model(self, hash8):
         if hash8 not in self.known:
@@ -86,7 +94,7 @@ class Fake:
             pixels.flat[0] ^= 1
         return pixels[::scale, ::scale]
 
-    def selftest(self):
+    def selftest(self, model=None):
         self.calls.append(("selftest",))
         return [("table", True, "ok"), *((name, False, "differs") for name in self.faults)]
 
@@ -166,6 +174,16 @@ def test_screen_decides_whether_full_effort_is_spent(fake, monkeypatch):
     data = vdmcompress.encode(FLAT, threads=1)
     assert asked == [len(data)]
     assert vdmcompress.peek(data).kind is Kind.DIFFUSION
+
+
+def test_a_diffusion_payload_too_short_for_the_format_is_never_written(fake, monkeypatch):
+    """However small it is, and although the screen would not ask for a classical one."""
+    monkeypatch.setattr(api, "may_beat", lambda pixels, size, **_: False)
+    flat = np.full((600, 600), 5, np.uint8)
+    assert len(zlib.compress(flat.tobytes())) < (flat.size - 4096) / 64
+    data = vdmcompress.encode(flat, threads=1)
+    assert vdmcompress.peek(data).kind is not Kind.DIFFUSION
+    assert np.array_equal(vdmcompress.decode(data), flat)
 
 
 @pytest.mark.parametrize("pixels", [NOISE, GREY, FLAT, FLAT[:1, :1], GREY[:1]])
@@ -266,6 +284,18 @@ def test_file_and_machine_are_told_apart(fake, faults, error, raises):
     assert fake.calls[-1] == ("selftest",)
 
 
+def test_the_machine_is_asked_once_for_many_damaged_files(fake, monkeypatch):
+    """Else each damaged file of a folder would cost a self-test."""
+    one = FakeModel("photo")
+    monkeypatch.setattr(fake, "load_model", lambda name=None: one)
+    fake.raises = DamagedFileError("out of range")
+    for _ in range(3):
+        with pytest.raises(DamagedFileError):
+            vdmcompress.decode(diffusion_file(NOISE), threads=1)
+    assert fake.calls.count(("selftest",)) == 1
+    assert sum(call[0] == "decode" for call in fake.calls) == 6
+
+
 def test_other_errors_are_not_tried_again(fake):
     fake.raises = LimitError("too much")
     with pytest.raises(LimitError):
@@ -320,6 +350,7 @@ def test_exit_codes_of_the_tree():
         "DamagedFileError": 3,
         "ModelMissingError": 4,
         "LimitError": 5,
+        "DefectError": 1,
         "MachineError": 6,
     }
     assert expected.items() <= codes.items()

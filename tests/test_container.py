@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import MAGIC, MAX_LANES, Header, Kind, Limits, file_lengths, pack, peek, unpack
+from vdmcompress.container import (
+    FREE_PIXELS,
+    MAGIC,
+    MAX_LANES,
+    PIXELS_PER_BYTE,
+    Header,
+    Kind,
+    Limits,
+    file_length,
+    file_lengths,
+    holds,
+    pack,
+    peek,
+    unpack,
+)
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
 
 MODEL = bytes(range(0xA0, 0xA8))
@@ -37,15 +51,11 @@ def diffusion(*, version=0, mode=4, size=b"\x20\x20", plan=b"\x00", lanes=b"\x01
 
 
 headers = st.builds(
-    lambda kind, width, height, channels, crc, model, plan, lanes: (
-        Header(kind, width, height, channels, crc, model, plan, len(lanes))
-        if kind is Kind.DIFFUSION
-        else None,
+    lambda size, channels, crc, model, plan, lanes: (
+        Header(Kind.DIFFUSION, *size, channels, crc, model, plan, len(lanes)),
         lanes,
     ),
-    st.just(Kind.DIFFUSION),
-    st.integers(1, 2**14),
-    st.integers(1, 2**14),
+    st.integers(1, FREE_PIXELS).flatmap(lambda w: st.tuples(st.just(w), st.integers(1, FREE_PIXELS // w))),
     st.sampled_from([1, 3]),
     st.integers(0, 2**32 - 1),
     st.binary(min_size=8, max_size=8),
@@ -151,13 +161,42 @@ def test_other_version_is_no_damage():
 
 
 def test_limits():
-    data = pack(Header(Kind.DIFFUSION, 2**14, 2**14, 3, 0, MODEL), [b""])
+    data = pack(Header(Kind.PNG, 2**14, 2**14, 3, 0), [b""])
     assert unpack(data)[0].width == 2**14
     with pytest.raises(LimitError, match="allowed are 268435455"):
         unpack(data, Limits(max_pixels=2**28 - 1))
-    huge = pack(Header(Kind.DIFFUSION, 2**32 - 1, 2**32 - 1, 3, 0, MODEL), [b""])
+    huge = pack(Header(Kind.PNG, 2**32 - 1, 2**32 - 1, 3, 0), [b""])
     with pytest.raises(LimitError, match="4294967295x4294967295"):
         peek(huge)
+    with pytest.raises(LimitError, match="4294967295x4294967295"):
+        peek(diffusion(size=b"\xff\xff\xff\xff\x0f" * 2))
+
+
+def test_a_small_file_cannot_ask_for_much_work():
+    """The bound ties pixels to bytes of payload: the last size that is allowed, and the one after it."""
+    payload = b"1234567890"
+    most = FREE_PIXELS + PIXELS_PER_BYTE * len(payload)
+    header = Header(Kind.DIFFUSION, most, 1, 3, 0, MODEL)
+    assert unpack(pack(header, [payload]))[0] == header
+    more = Header(Kind.DIFFUSION, most + 1, 1, 3, 0, MODEL)
+    assert not holds(more, len(payload))
+    with pytest.raises(UsageError, match=f"10 bytes for {most + 1}x1 pixels, allowed are at most {most}"):
+        pack(more, [payload])
+    asking = sealed(pack(header, [payload])[:6] + b"\x81\x25\x01" + pack(header, [payload])[9:-4])
+    assert most + 1 == 0x81 - 0x80 + (0x25 << 7)
+    with pytest.raises(DamagedFileError, match=f"allowed are at most {most}"):
+        peek(asking)
+    assert holds(Header(Kind.WEBP, 2**14, 2**14, 3, 0), 20), "classical kinds have no such bound"
+
+
+def test_length_of_a_file_that_may_not_be_written():
+    assert file_length(LANES, [b"ab", b"", b"c" * 130]) == len(FILES["lanes"])
+
+
+@pytest.mark.parametrize("data", ["text", 5, None, [1, 2], memoryview(bytes(8))[::2]])
+def test_what_is_no_bytes_is_refused(data):
+    with pytest.raises(UsageError, match="allowed are its bytes"):
+        peek(data)
 
 
 @pytest.mark.parametrize(

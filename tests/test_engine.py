@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,26 @@ def whole():
     sums = exact_twin.run(evaluation, u)
     assert (sums.reshape(-1, 2 * PART).std(0) > 10).all()
     return raw, sums, linear_twin(raw, evaluation.linear)
+
+
+def test_threads_that_the_system_refuses_leave_none_waiting(tiny_model, monkeypatch):
+    """The first threads wait for the others at the start; they must not wait for ever."""
+    before, start, allowed = threading.active_count(), threading.Thread.start, [True, True]
+
+    def refuse(thread):
+        if not allowed:
+            raise RuntimeError("can't start new thread")
+        allowed.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Engine(tiny_model, 4)
+    monkeypatch.undo()
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(timeout=30)
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("device", ["cpu_int8", "cpu_float"])

@@ -88,6 +88,20 @@ def test_fusion_tables_out_of_range_are_refused(data):
             parse_model(altered(data, "fusion", index, value), "x")
 
 
+def test_the_least_integer_is_out_of_range_too(data):
+    """Its absolute value does not exist in 32 bits."""
+    with pytest.raises(ModelMissingError, match="fusion tables are out of range"):
+        parse_model(altered(data, "fusion", (2, 1, 0), -(1 << 31)), "x")
+
+
+@pytest.mark.parametrize(
+    "config", ["[" * 100_000, "[1]", "7", "null", "[" * 900 + "]" * 900, '{"path": 1e999}', '"x"']
+)
+def test_hostile_configurations_are_refused(data, config):
+    with pytest.raises(ModelMissingError, match="x: not a sound model file"):
+        parse_model(rebuilt(data, meta={"config": config}), "x")
+
+
 def test_negative_mixture_weights_are_refused(data):
     mixture = parse_model(data, "tiny").tensors["mixture"].copy()
     mixture[0, 0, 0, :2] = -5, mixture[0, 0, 0, :2].sum() + 5
@@ -116,6 +130,13 @@ HL = [[0, 32], [3, 33]]
         ({"blocks": 0}, "blocks 0"),
         ({"scales": 1}, "scales 1"),
         ({"width": None}, "NoneType"),
+        ({"width": "8"}, "it is a str"),
+        ({"blocks": 1.5}, "it is a float"),
+        ({"scales": True}, "it is a bool"),
+        ({"name": 3}, "name 3"),
+        ({"name": "a\x1b[2J"}, "printable"),
+        ({"name": "n" * 101}, "100 printable"),
+        ({"path": [[[[float("inf"), 32]], [[1, 35]], []]]}, ""),
         ({"path": []}, ""),
         ({"path": [[HL, [[1, 35]]]]}, ""),
         ({"path": [[HL, [[1, 35]], [[0, 32]]]]}, "HH"),

@@ -5,6 +5,11 @@
     picture = vdmcompress.decode_picture(data)   # with mode, depth, palette and metadata
     header = vdmcompress.peek(data)              # what the file says of itself
 
+    vdmcompress.encode_file("a.png", "a.vdm")
+    vdmcompress.decode_file("a.vdm", "back.png")
+    header = vdmcompress.peek_file("a.vdm")
+
+Examples stand in docs/library.md; `import vdmcompress.pillow` teaches Pillow to open and save the files.
 All errors are children of VdmError; their tree stands in vdmcompress.errors.
 """
 
@@ -12,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdmcompress.errors import (
     DamagedFileError,
+    DefectError,
     LimitError,
     MachineError,
     ModelMissingError,
@@ -22,13 +28,16 @@ from vdmcompress.errors import (
 
 if TYPE_CHECKING:
     from vdmcompress.api import decode, decode_picture, encode, peek
-    from vdmcompress.container import Header
+    from vdmcompress.api_files import decode_file, encode_file, peek_file
+    from vdmcompress.container import Header, Limits
     from vdmcompress.picture import Picture
 
 __all__ = [
     "DamagedFileError",
+    "DefectError",
     "Header",
     "LimitError",
+    "Limits",
     "MachineError",
     "ModelMissingError",
     "Picture",
@@ -36,17 +45,24 @@ __all__ = [
     "UsageError",
     "VdmError",
     "decode",
+    "decode_file",
     "decode_picture",
     "encode",
+    "encode_file",
     "peek",
+    "peek_file",
 ]
 
 _LAZY = {
     "decode": "api",
+    "decode_file": "api_files",
     "decode_picture": "api",
     "encode": "api",
+    "encode_file": "api_files",
     "peek": "api",
+    "peek_file": "api_files",
     "Header": "container",
+    "Limits": "container",
     "Picture": "picture",
 }
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vdmcompress.border import guarded
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
-from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, pack, peek, unpack
+from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
@@ -66,6 +68,7 @@ class _Work:
         return replace(self, progress=lambda done, total, _: progress(done, total, what))
 
 
+@guarded
 def encode(
     image: Samples | Image.Image | Picture,
     *,
@@ -100,17 +103,17 @@ def encode(
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     picture = _as_picture(image, limits)
-    chosen = None
+    chosen, data, beside = None, b"", 0
     if by_diffusion(picture):
         chosen = _load_model(model or wanted.model)
         ways = wanted.latents if latents is None else (latents,)
-        made = (_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways)
-        data, beside = min(made, key=lambda file: len(file[0]))
-        size = len(data) - beside
-        if may_beat(picture.colour, size, careful=wanted.careful, threads=work.thread_count):
-            data = min(data, _encode_classical(picture), key=len)
-    else:
+        tried = [_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways]
+        made = [file for file in tried if file is not None]
+        data, beside = min(made, key=lambda file: len(file[0]), default=(b"", 0))
+    if not data:
         data = _encode_classical(picture)
+    elif may_beat(picture.colour, len(data) - beside, careful=wanted.careful, threads=work.thread_count):
+        data = min(data, _encode_classical(picture), key=len)
     if verify:
         _verify(data, picture, chosen, work.labelled("verify"), limits)
     return data
@@ -121,6 +124,7 @@ def by_diffusion(picture: Picture) -> bool:
     return picture.depth == 8 and picture.mode is not Mode.PALETTE
 
 
+@guarded
 def decode(
     data: Data,
     *,
@@ -150,6 +154,7 @@ def decode(
     return found.array() if isinstance(found, Picture) else found
 
 
+@guarded
 def decode_picture(
     data: Data,
     *,
@@ -216,8 +221,11 @@ def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
 
 def _encode_diffusion(
     picture: Picture, model: Model, order: tuple[int, ...], work: _Work
-) -> tuple[bytes, int]:
-    """File, and how many of its bytes are for alpha and metadata."""
+) -> tuple[bytes, int] | None:
+    """File, and how many of its bytes are for alpha and metadata.
+
+    None where the lanes are so short that no file may hold them (`holds`).
+    """
     from vdmcompress.cascade import encode_pixels
 
     encoded = encode_pixels(
@@ -237,7 +245,8 @@ def _encode_diffusion(
         beside += len(plane)
     header = _header(Kind.DIFFUSION, picture, alpha)
     header = replace(header, model=model.hash8, plan=encoded.plan, lanes=len(encoded.lanes))
-    return pack(header, parts), beside
+    held = holds(header, sum(map(len, encoded.lanes)))
+    return (pack(header, parts), beside) if held else None
 
 
 def _encode_classical(picture: Picture) -> bytes:
@@ -297,12 +306,18 @@ def _decode_diffusion(
             if _agree(picture, header):
                 return picture
             failure = _other_pixels(header)
-    from vdmcompress.exact import selftest
-
-    faults = [f"{name}: {detail}" for name, sound, detail in selftest() if not sound]
+    faults = _machine_faults(model)
     if faults:
         raise MachineError(f"this machine computes differently ({'; '.join(faults)}); decode on another one")
     raise failure
+
+
+@lru_cache(maxsize=1)
+def _machine_faults(model: Model) -> tuple[str, ...]:
+    """What is wrong with this machine; asked once for many damaged files of a model."""
+    from vdmcompress.exact import selftest
+
+    return tuple(f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound)
 
 
 def _decode_once(header: Header, lanes: list[memoryview], model: Model, scale: int, work: _Work) -> Pixels:

@@ -27,7 +27,9 @@ __all__ = [
     "Header",
     "Kind",
     "Limits",
+    "file_length",
     "file_lengths",
+    "holds",
     "longest",
     "pack",
     "peek",
@@ -44,6 +46,9 @@ VERSION: Final = 0
 
 MODEL_BYTES: Final = 8
 MAX_LANES: Final = 64
+FREE_PIXELS: Final = 1 << 12
+PIXELS_PER_BYTE: Final = 64
+"""A diffusion payload of n bytes holds at most FREE_PIXELS + n * PIXELS_PER_BYTE pixels (docs/format.md)."""
 _CRC_BYTES: Final = 4
 _KIND_BITS: Final = 0x03
 _COLOUR_BIT: Final = 0x04
@@ -162,6 +167,9 @@ def pack(header: Header, payload: Sequence[Data]) -> bytes:
     apart = header.alpha is not None
     if fault is None and len(payload) != header.lanes + apart:
         fault = f"{len(payload) - apart} lanes of payload, header has {header.lanes}"
+    lanes = sum(len(lane) for lane in payload[apart:])
+    if fault is None and not holds(header, lanes):
+        fault = _too_short(header, lanes)
     if fault is not None:
         raise UsageError(f"no file can hold {fault}")
     head = _pack_head(header, [len(part) for part in payload])
@@ -173,9 +181,9 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
     """Header and parts of a file: the alpha plane where it is apart, then the lanes.
 
     Raises DamagedFileError for anything but a whole and unaltered file, UnsupportedImageError for a file of
-    another format version, LimitError for an image beyond the limits.
+    another format version, LimitError for an image beyond the limits, UsageError for what is no bytes.
     """
-    view = memoryview(data).cast("B")
+    view = _bytes_of(data)
     _check_magic(view)
     body = view[:-_CRC_BYTES]
     stored = int.from_bytes(view[-_CRC_BYTES:], "little")
@@ -183,6 +191,9 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
         raise damaged(f"the CRC-32 of its {len(view)} bytes does not agree")
     header, lengths, start = _read_head(Reader(body, len(MAGIC)))
     _check_pixels(header, limits)
+    lanes = sum(lengths[header.alpha is not None :])
+    if not holds(header, lanes):
+        raise damaged(_too_short(header, lanes))
     parts = []
     for length in lengths:
         parts.append(body[start : start + length])
@@ -195,13 +206,29 @@ def peek(data: Data, limits: Limits = DEFAULT_LIMITS) -> Header:
     return unpack(data, limits)[0]
 
 
+def holds(header: Header, payload: int) -> bool:
+    """Whether lanes of so many bytes may belong to the header.
+
+    Only diffusion has a bound: it ties the work of decoding to the size of the file, so that no small file
+    can ask for an hour of network time.  Such images are left to the classical kinds.
+    """
+    pixels = header.width * header.height
+    return header.kind is not Kind.DIFFUSION or pixels <= FREE_PIXELS + PIXELS_PER_BYTE * payload
+
+
+def file_length(header: Header, payload: Sequence[Data]) -> int:
+    """Bytes of the file of a header and its lanes, whether or not `holds` lets it be written."""
+    lengths = [len(lane) for lane in payload]
+    return len(_pack_head(header, lengths)) + sum(lengths) + _CRC_BYTES
+
+
 def longest(start: Data, limits: Limits = DEFAULT_LIMITS) -> int:
     """Most bytes that a file can have that begins with ``start``, which holds all of its header.
 
     So a file that is too long is refused before the rest of it is read.  Raises like unpack for a header that
     cannot be; what it says is otherwise not checked.
     """
-    view = memoryview(start).cast("B")
+    view = _bytes_of(start)
     _check_magic(view)
     reader = Reader(view, len(MAGIC))
     reader.end = sys.maxsize
@@ -217,6 +244,20 @@ def file_lengths(data: Data) -> tuple[int, int]:
     """(bytes that are not payload, bytes of payload) of a file; an alpha plane is payload, metadata not."""
     payload = sum(len(part) for part in unpack(data)[1])
     return memoryview(data).nbytes - payload, payload
+
+
+def _bytes_of(data: Data) -> memoryview:
+    try:
+        return memoryview(data).cast("B")
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a file is given as {type(data).__name__}, allowed are its bytes") from error
+
+
+def _too_short(header: Header, payload: int) -> str:
+    return (
+        f"a diffusion payload of {payload} bytes for {header.width}x{header.height} pixels, allowed are at "
+        f"most {FREE_PIXELS + PIXELS_PER_BYTE * payload}"
+    )
 
 
 def _check_magic(view: memoryview) -> None:

@@ -70,11 +70,13 @@ class Engine:
             torch.set_num_threads(1)
 
         self._pool = ThreadPoolExecutor(self.threads, initializer=init)
-        list(self._pool.map(lambda _: start.wait(), range(self.threads)))
-        torch.set_num_threads(before)
         try:
+            list(self._pool.map(lambda _: start.wait(), range(self.threads)))
+            torch.set_num_threads(before)
             self.backend = self._pool.submit(self._choose, device).result()
         except BaseException:
+            start.abort()  # threads that wait for others, which the system refuses, would wait for ever
+            torch.set_num_threads(before)
             self._pool.shutdown(wait=False)
             raise
 

@@ -8,6 +8,7 @@ VdmError                        1
 |-- DamagedFileError            3   a file that was altered or cut
 |-- ModelMissingError           4   the model is not there, or is another one
 |-- LimitError                  5   a file or an image beyond a limit
+|-- DefectError                 1   a failure that nobody foresaw
 |-- WriteError                  1   the system does not let a file be written (disk full, no permission)
 `-- MachineError                6   this machine computes differently
 """
@@ -21,6 +22,7 @@ from codec.errors import ShortStackError, StackFormatError, VdmError
 __all__ = [
     "DECODER_ERRORS",
     "DamagedFileError",
+    "DefectError",
     "LimitError",
     "MachineError",
     "ModelMissingError",
@@ -83,6 +85,10 @@ class LimitError(VdmError):
     """A file or an image that is valid but beyond a limit."""
 
     exit_code = 5
+
+
+class DefectError(VdmError):
+    """A failure that nobody foresaw: a defect of this program, to be reported; the cause is chained to it."""
 
 
 class WriteError(VdmError):

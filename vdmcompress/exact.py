@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.errors import MachineError, ModelMissingError
+
+if TYPE_CHECKING:
+    from vdmcompress.model_file import Model
 
 WEIGHT_LIMIT = 63
 """Largest |weight|: a pair of u8 x s8 products then fits 16 bits, where some 8-bit kernels saturate."""
@@ -162,18 +165,18 @@ def check_answer(backend: Backend, prepared: object, expected: int, name: str) -
         )
 
 
-def selftest() -> list[tuple[str, bool, str]]:
-    """Check this machine: coder table, and every evaluation of every model found, on every CPU path.
+def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
+    """Check this machine: coder table, and every evaluation of a model on every CPU path.
 
-    Returns (name, sound, detail) for each check.
+    model: the one to check; None for every model found.  Returns (name, sound, detail) for each check.
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
     from vdmcompress.engine import candidate_backends
     from vdmcompress.model_file import list_models, load_model
 
     results = [("table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, "")]
-    for info in list_models():
-        model = load_model(info.path)
+    found = [load_model(info.path) for info in list_models()] if model is None else [model]
+    for model in found:
         for backend in candidate_backends("cpu"):
             name = f"model {model.name} on {backend.name}"
             try:

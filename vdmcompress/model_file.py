@@ -37,6 +37,7 @@ SUFFIX = ".vdm.safetensors"
 DEFAULT = "photo"
 SEARCH_VARIABLE = "VDMC_MODEL_PATH"
 SIZE_LIMIT = 64 << 20
+NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -144,18 +145,22 @@ def parse_model(data: bytes, where: str) -> Model:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = header["__metadata__"]
         config = json.loads(meta["config"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise bad(str(error)) from error
     if meta.get("format") != FORMAT:
         raise bad(f"format {meta.get('format')!r}, allowed is {FORMAT!r}")
     try:
+        if not isinstance(config, dict):
+            raise ValueError(f"configuration is a {type(config).__name__}")
         if sorted(config) != ["blocks", "name", "path", "scales", "width"]:
-            raise ValueError(f"configuration keys {sorted(config)}")
+            raise ValueError(f"configuration keys {str(sorted(config))[:200]}")
         path = NoisePath.from_lists(config["path"])
-        width, blocks, scales = int(config["width"]), int(config["blocks"]), int(config["scales"])
-        name = str(config["name"])
+        width, blocks, scales = (_whole(config[key]) for key in ("width", "blocks", "scales"))
+        name = config["name"]
+        if not isinstance(name, str) or not name.isprintable() or len(name) > NAME_LENGTH:
+            raise ValueError(f"name {ascii(name)[:20]}, allowed are {NAME_LENGTH} printable characters")
         check_sizes(width, blocks, scales)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise bad(str(error)) from error
     b_sets = len(tensors["b"]) if "b" in tensors and tensors["b"].ndim else 0
     slots = len(path.steps)
@@ -170,30 +175,52 @@ def parse_model(data: bytes, where: str) -> Model:
     if int(mixture.min()) < 0 or bool((mixture.sum(-1) != 65536).any()):
         raise bad("mixture weights do not sum to 65536")
     omega, spread = tensors["fusion"][:, 0], tensors["fusion"][:, 1]
-    if int(omega.min()) < 0 or int(omega.max()) > 65536 or int(np.abs(spread).max()) > 1 << 20:
+    farthest = max(int(spread.max()), -int(spread.min()))
+    if int(omega.min()) < 0 or int(omega.max()) > 65536 or farthest > 1 << 20:
         raise bad("fusion tables are out of range")
     model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
     model.prove()
     return model
 
 
+def _whole(value: object) -> int:
+    """A number of the configuration; ValueError for what is none."""
+    if type(value) is not int:
+        raise ValueError(f"{str(value)[:20]!r} where a whole number stands; it is a {type(value).__name__}")
+    return value
+
+
 def read_model(path: Path) -> Model:
     """Load a model file."""
     try:
-        if path.stat().st_size > SIZE_LIMIT:
-            raise ModelMissingError(f"{path}: {path.stat().st_size} bytes, a model has at most {SIZE_LIMIT}")
-        return parse_model(path.read_bytes(), str(path))
+        size = path.stat().st_size
+        if size > SIZE_LIMIT:
+            raise ModelMissingError(f"{path}: {size} bytes, a model has at most {SIZE_LIMIT}")
+        if not path.is_file():
+            raise ModelMissingError(f"{path}: a directory or device; give the name or path of a model")
+        with path.open("rb") as file:
+            return parse_model(file.read(SIZE_LIMIT + 1), str(path))
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}; give the name or path of a model") from error
 
 
 def model_paths() -> Iterator[Path]:
-    """Model files in the package, then in the folders of VDMC_MODEL_PATH."""
+    """Model files in the package, then in the folders of VDMC_MODEL_PATH.
+
+    What cannot be one is passed over: other than regular files, files beyond the limit, unreadable ones.
+    """
     shipped = Path(str(files("vdmcompress"))) / "models"
     folders = [shipped, *(Path(p) for p in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if p)]
     for folder in folders:
         if folder.is_dir():
-            yield from sorted(folder.glob(f"*{SUFFIX}"))
+            yield from filter(_readable, sorted(folder.glob(f"*{SUFFIX}")))
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= SIZE_LIMIT and os.access(path, os.R_OK)
+    except OSError:
+        return False
 
 
 def load_model(name: str | None = None) -> Model:
@@ -222,8 +249,8 @@ def file_hash(path: Path) -> bytes:
 def find_model(hash8: bytes) -> Model:
     """Load the model that a file names by hash; ModelMissingError says hash and where was looked."""
     for path in model_paths():
-        if file_hash(path) == hash8:
-            return read_model(path)
+        if file_hash(path) == hash8 and (model := read_model(path)).hash8 == hash8:
+            return model
     raise ModelMissingError(
         f"model {hash8.hex()} is not in the package nor in {SEARCH_VARIABLE}; install the version of "
         f"vdmcompress that wrote the file, or put that model's file into a folder of {SEARCH_VARIABLE}"

@@ -1,0 +1,71 @@
+"""The targets under atheris, which follows the coverage of the code: `pip install vdmcompress[fuzz]`.
+
+    python -m fuzz.coverage --target container tests/data/corpus/sound -max_total_time=600
+
+container: checksum repaired, then peek; header: a sound payload behind a header made of the input; decode:
+checksum repaired, then decode.  All further arguments are libFuzzer's: folders of files to begin with, and
+limits.  An exception ends the run and leaves its input behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from fuzz import corpus, worker
+from fuzz.targets import LIMITS
+from vdmcompress.container import MAGIC, peek
+from vdmcompress.errors import VdmError
+
+
+def container_target(data: bytes) -> None:
+    """The reader of the container, behind its checksum."""
+    for whole in (data, corpus.sealed(data), corpus.sealed(data[:-4])):
+        try:
+            peek(whole, LIMITS)
+        except VdmError:
+            continue
+
+
+def header_target(data: bytes) -> None:
+    """A sound payload behind any header."""
+    sound = corpus.load("sound")["rgb-17x12"]
+    try:
+        peek(corpus.sealed(MAGIC + data + sound[30:-4]), LIMITS)
+    except VdmError:
+        return
+
+
+def decode_target() -> Callable[[bytes], None]:
+    """decode behind the checksum; see `fuzz.targets.FileTarget` for what must not come of it."""
+    target = worker.cases("file").target
+
+    def run(data: bytes) -> None:
+        target(corpus.sealed(data[:-4]), 1)
+
+    return run
+
+
+def main() -> None:
+    """Run atheris."""
+    parser = argparse.ArgumentParser(description="Coverage-guided fuzzing; needs atheris.")
+    parser.add_argument("--target", choices=("container", "header", "decode"), default="decode")
+    given, others = parser.parse_known_args()
+    try:
+        import atheris
+    except ImportError:
+        parser.exit(2, "atheris is not installed here: pip install vdmcompress[fuzz], or use fuzz.drive\n")
+    os.environ["VDMC_MODEL_PATH"] = str(corpus.DATA)
+    atheris.instrument_all()
+    if given.target == "decode":
+        target = decode_target()
+    else:
+        target = {"container": container_target, "header": header_target}[given.target]
+    atheris.Setup([sys.argv[0], *others], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Mutations of files, each a function of a random generator and the seeds alone.
+
+Half of them are plain: bytes are altered as a disk or a transfer would.  The other half alter a part of a
+compressed file, header or lanes, and repair lengths and checksum of the file, so that the mutation reaches
+what lies behind them: header checks, coder, network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fuzz.corpus import sealed
+from vdmcompress.container import MAX_LANES, Header, Kind, pack, unpack
+from vdmcompress.errors import VdmError
+
+Random = np.random.Generator
+HEADER_BYTES = 40
+"""Mutations that aim at the header alter bytes up to here."""
+
+
+def flip_bits(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """One to eight bits flipped, more often near one of the two ends."""
+    out = bytearray(data)
+    for _ in range(int(rng.integers(1, 9))):
+        at = int(len(out) * rng.random() ** float(rng.choice([1, 3])))
+        out[-1 - at if rng.random() < 0.5 else at] ^= 1 << int(rng.integers(8))
+    return bytes(out)
+
+
+def set_run(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """A run of bytes set to 0, to 255 or to noise."""
+    start, stop = sorted(int(v) for v in rng.integers(0, len(data) + 1, 2))
+    length = min(stop - start, 64) or 1
+    run = [bytes(length), b"\xff" * length, rng.bytes(length)][int(rng.integers(3))]
+    return data[:start] + run + data[start + length :]
+
+
+def truncate(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Cut at the end, at the start, or in the middle."""
+    start, stop = sorted(int(v) for v in rng.integers(0, len(data) + 1, 2))
+    return [data[:stop], data[start:], data[:start] + data[stop:]][int(rng.integers(3))]
+
+
+def grow(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Bytes after the end, or put in: noise, zeros, a part of the file once more."""
+    start, stop = sorted(int(v) for v in rng.integers(0, len(data) + 1, 2))
+    count = int(rng.integers(1, 65))
+    piece = [rng.bytes(count), bytes(count), data[start:stop]][int(rng.integers(3))]
+    at = len(data) if rng.random() < 0.5 else start
+    return data[:at] + piece + data[at:]
+
+
+def splice(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """The beginning of one file, the end of another."""
+    other = seeds[int(rng.integers(len(seeds)))]
+    return data[: int(rng.integers(len(data) + 1))] + other[int(rng.integers(len(other) + 1)) :]
+
+
+def noise(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Noise of the file's length, or the file's first bytes followed by noise."""
+    keep = int(rng.choice([0, 4, 6, HEADER_BYTES]))
+    return data[:keep] + rng.bytes(max(len(data) - keep, 1))
+
+
+Change = Callable[[Random, bytes, Sequence[bytes]], bytes]
+PLAIN: tuple[Change, ...] = (flip_bits, set_run, truncate, grow, splice, noise)
+
+
+def plain(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """One to three plain mutations."""
+    for _ in range(int(rng.integers(1, 4))):
+        data = PLAIN[int(rng.integers(len(PLAIN)))](rng, data or b"\0", seeds)
+    return data
+
+
+def repaired_header(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Bytes of the header altered, the file's checksum made right again."""
+    body = bytearray(data[:-4])
+    for _ in range(int(rng.integers(1, 4))):
+        body[int(rng.integers(4, min(HEADER_BYTES, len(body))))] = int(rng.integers(256))
+    return sealed(bytes(body))
+
+
+def repaired_fields(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Fields of the header rewritten with values that are allowed; lengths and checksum right."""
+    header, views = unpack(data)
+    lanes = [bytes(view) for view in views]
+    other, _ = unpack(seeds[int(rng.integers(len(seeds)))])
+    size = (1, 2, 3, header.height, header.width, header.width + 1, 2 * header.width, 500, 2**14, 2**32 - 1)
+    number = (0, 1, 2, 3, 4, 5, 6, 7, 2**16, 2**32 - 1)
+    changes: list[dict[str, Any]] = [
+        {"width": int(rng.choice(size))},
+        {"height": int(rng.choice(size))},
+        {"width": header.height, "height": header.width},
+        {"channels": 4 - header.channels},
+        {"plan": int(rng.choice(number))},
+        {"model": other.model or rng.bytes(8)},
+        {"kind": Kind(int(rng.integers(3))), "model": b"", "plan": 0},
+        {"pixel_crc": other.pixel_crc},
+        {"width": other.width, "height": other.height, "channels": other.channels},
+    ]
+    for _ in range(int(rng.integers(1, 3))):
+        header = replace(header, **changes[int(rng.integers(len(changes)))])
+    return _packed(header, lanes, data)
+
+
+def repaired_lanes(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Bytes of one lane altered; lengths and checksum right."""
+    header, views = unpack(data)
+    lanes = [bytes(view) for view in views]
+    at = int(rng.integers(len(lanes)))
+    others = [bytes(view) for view in unpack(seeds[int(rng.integers(len(seeds)))])[1]]
+    lanes[at] = plain(rng, lanes[at], others)
+    if lanes[at] and rng.random() < 0.5:  # a head without a leading zero byte passes the first check
+        lanes[at] = lanes[at][:-1] + bytes([lanes[at][-1] | 1])
+    return _packed(header, lanes, data)
+
+
+def repaired_few_bits(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """A few bits of the lanes flipped, so that most of the picture decodes as it was."""
+    header, views = unpack(data)
+    lanes = [bytearray(view) for view in views]
+    for _ in range(int(rng.integers(1, 4))):
+        lane = lanes[int(rng.integers(len(lanes)))]
+        if lane:
+            lane[int(len(lane) * rng.random())] ^= 1 << int(rng.integers(8))
+    return _packed(header, [bytes(lane) for lane in lanes], data)
+
+
+def repaired_number_of_lanes(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Lanes cut in two, dropped, doubled or put in another order."""
+    header, views = unpack(data)
+    lanes = [bytes(view) for view in views]
+    at = int(rng.integers(len(lanes)))
+    half = int(rng.integers(len(lanes[at]) + 1))
+    lanes = [
+        [*lanes[:at], lanes[at][:half], lanes[at][half:], *lanes[at + 1 :]],
+        [*lanes[:at], *lanes[at + 1 :]],
+        [*lanes, lanes[at]],
+        lanes[::-1],
+        (lanes * MAX_LANES)[: int(rng.integers(1, MAX_LANES + 2))],
+    ][int(rng.integers(5))]
+    return _packed(replace(header, lanes=len(lanes)), lanes, data)
+
+
+REPAIRED: tuple[Change, ...] = (
+    repaired_header,
+    repaired_fields,
+    repaired_lanes,
+    repaired_lanes,
+    repaired_few_bits,
+    repaired_few_bits,
+    repaired_number_of_lanes,
+)
+
+
+def repaired(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """One mutation with lengths and checksum repaired."""
+    return REPAIRED[int(rng.integers(len(REPAIRED)))](rng, data, seeds)
+
+
+def _packed(header: Header, lanes: list[bytes], before: bytes) -> bytes:
+    """The file; where the format cannot hold that, a byte of the header is altered instead."""
+    try:
+        return pack(header, lanes)
+    except VdmError:
+        return repaired_header(np.random.default_rng(len(before)), before, [before])

@@ -1,0 +1,99 @@
+"""What is done with mutated bytes, and what must never come of it.
+
+A target takes bytes and says what came of them, in a word.  `Broken` is a promise that was broken: an error
+that is no VdmError or an unforeseen one, or a wrong picture.
+
+What a wrong picture is: decode gave pixels although the file is not the one that an encoder wrote for them.
+Checksums are no signatures: whoever makes up a picture and its checksum together makes another sound file,
+and no mutation here does that.  A mutation keeps the checksum of the pixels of some seed, or makes one up.
+So what is accepted must be, in size, mode and every pixel, the picture of a seed with this checksum; all else
+is wrong.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vdmcompress.api import decode
+from vdmcompress.cascade import decode_pixels
+from vdmcompress.container import Limits, peek, unpack
+from vdmcompress.errors import DefectError, MachineError, VdmError
+from vdmcompress.image_io import read_image
+from vdmcompress.model_file import parse_model
+
+Pixels = NDArray[np.uint8]
+
+LIMITS = Limits(max_pixels=1 << 18)
+"""Of the runs: an image of 512x512."""
+
+
+class Broken(Exception):
+    """A promise that was broken."""
+
+
+@dataclass(frozen=True)
+class FileTarget:
+    """peek and decode of a compressed file.  pictures: the seeds' pixels by their checksum."""
+
+    pictures: Mapping[int, Pixels]
+
+    def __call__(self, data: bytes, scale: int = 1) -> str:
+        try:
+            header = peek(data, LIMITS)
+        except VdmError as error:
+            return _named("peek", error)
+        try:
+            pixels = decode(data, scale=scale, threads=1, limits=LIMITS)
+        except VdmError as error:
+            return _named("decode", error)
+        if scale > 1:
+            return "preview"
+        seed = self.pictures.get(header.pixel_crc)
+        if seed is None or not np.array_equal(seed, pixels):
+            raise Broken(f"wrong picture: {pixels.shape}, pixel CRC {header.pixel_crc:08x}")
+        return "same picture"
+
+
+@dataclass(frozen=True)
+class ModelTarget:
+    """A model file; where it is accepted, a payload is decoded with it.  sound: a compressed file."""
+
+    sound: bytes
+
+    def __call__(self, data: bytes, scale: int = 1) -> str:
+        try:
+            model = parse_model(data, "mutated")
+        except VdmError as error:
+            return _named("model", error)
+        header, views = unpack(self.sound)
+        size = (header.height, header.width, header.channels)
+        try:
+            decode_pixels([bytes(view) for view in views], *size, header.plan, model, 1, scale)
+        except MachineError:  # what the model says that its networks give, they do not give
+            return "proved, other answers"
+        except VdmError as error:
+            return f"proved, {_named('decode', error)}"
+        return "proved, decoded"
+
+
+def image_target(data: bytes, scale: int = 1) -> str:
+    """An image that is to be encoded."""
+    try:
+        read_image(io.BytesIO(data), LIMITS)
+    except VdmError as error:
+        return _named("image", error)
+    return "read"
+
+
+Target = Callable[[bytes, int], str]
+
+
+def _named(stage: str, error: VdmError) -> str:
+    if isinstance(error, DefectError | MachineError) or type(error) is VdmError:
+        raise Broken(f"{stage}: {type(error).__name__}: {error}") from error
+    return f"{stage}: {type(error).__name__}"

@@ -1,0 +1,135 @@
+"""A worker: mutates and tries the cases of a range, one JSON line each; limits of memory on itself.
+
+Case i of a seed is the same bytes in every run, so that any case can be had again (`python -m fuzz.drive
+--case i`).  The even ones are plain, the odd ones repaired (of compressed files; others have no checksums).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fuzz import corpus, mutate
+from fuzz.targets import FileTarget, ModelTarget, Target, image_target
+
+SCALES = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The mutated files of a target.  seeds: name -> sound file.  repairs: the odd cases are repaired."""
+
+    seeds: Mapping[str, bytes]
+    target: Target
+    repairs: bool
+    names: Sequence[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", sorted(self.seeds))
+
+    def make(self, seed: int, index: int) -> tuple[str, bytes, int]:
+        """Kind and name of seed, the mutated bytes, the scale to decode at."""
+        rng = np.random.default_rng([seed, index])
+        name = self.names[int(rng.integers(len(self.names)))]
+        data, all_seeds = self.seeds[name], [self.seeds[n] for n in self.names]
+        kind = "repaired" if self.repairs and index % 2 else "plain"
+        change = mutate.repaired if kind == "repaired" else mutate.plain
+        changed = change(rng, data, all_seeds)
+        while changed == data:
+            changed = change(rng, data, all_seeds)
+        return f"{kind} {name}", changed, int(rng.choice(SCALES))
+
+
+def cases(name: str) -> Cases:
+    """The cases of a target: file, model or image."""
+    if name == "file":
+        from vdmcompress.api import decode
+        from vdmcompress.container import peek
+
+        sound = corpus.load("sound")
+        pictures = {peek(data).pixel_crc: decode(data, threads=1) for data in sound.values()}
+        return Cases(sound, FileTarget(pictures), True)
+    if name == "model":
+        target = ModelTarget(corpus.load("sound")["rgb-17x12"])
+        return Cases({"tiny": corpus.TINY.read_bytes()}, target, False)
+    return Cases(_images(), image_target, False)
+
+
+def _images() -> dict[str, bytes]:
+    """A small image in every format that is read."""
+    from PIL import Image
+
+    found = {}
+    for kind in ("BMP", "JPEG", "PNG", "PPM", "QOI", "TIFF", "WEBP"):
+        for channels in (1, 3):
+            if kind == "QOI" and channels == 1:
+                continue
+            stream = io.BytesIO()
+            Image.fromarray(corpus.picture(24, 20, channels)).save(stream, kind)
+            found[f"{kind.lower()}-{channels}"] = stream.getvalue()
+    return found
+
+
+def _status(name: str) -> int:
+    """A figure of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status has no {name}")
+
+
+def attempt(found: Cases, seed: int, index: int) -> dict[str, Any]:
+    """Try a case: what came of it, seconds, bytes of memory."""
+    kind, data, scale = found.make(seed, index)
+    Path("/proc/self/clear_refs").write_text("5")
+    held, wall, processor = _status("VmRSS"), time.perf_counter(), time.process_time()
+    try:
+        result, broken = found.target(data, scale), False
+    except Exception as error:  # all that is no VdmError is what is looked for
+        result, broken = f"{type(error).__name__}: {error}", True
+    return {
+        "case": index,
+        "kind": kind,
+        "result": result,
+        "broken": broken,
+        "wall": time.perf_counter() - wall,
+        "processor": time.process_time() - processor,
+        "memory": max(_status("VmHWM") - held, 0),
+    }
+
+
+def run(found: Cases, seed: int, first: int, count: int, memory: int) -> None:
+    """Try the cases and print a line for each, before (its number) and after (what came of it)."""
+    found.target(found.seeds[found.names[0]], 1)  # what is imported and compiled once is no case's cost
+    bound = _status("VmSize") + memory
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+    for index in range(first, first + count):
+        print(index, flush=True)
+        print(json.dumps(attempt(found, seed, index)), flush=True)
+
+
+def main() -> None:
+    """Run a range of cases."""
+    parser = argparse.ArgumentParser(description="Try a range of mutated files; fuzz.drive starts this.")
+    parser.add_argument("target")
+    for name in ("seed", "first", "count", "memory"):
+        parser.add_argument(name, type=int)
+    given = parser.parse_args()
+    os.environ["VDMC_MODEL_PATH"] = str(corpus.DATA)
+    run(cases(given.target), given.seed, given.first, given.count, given.memory)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Mutated files through the readers, and that the harness sees what it looks for."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz import corpus, coverage, drive, mutate, table, worker
+from fuzz.targets import LIMITS, Broken, FileTarget
+from vdmcompress.api import decode
+from vdmcompress.container import file_lengths, pack, peek, unpack
+from vdmcompress.errors import DamagedFileError, LimitError, VdmError
+
+SOUND = corpus.load("sound")
+NAMES = sorted(SOUND)
+
+
+@pytest.fixture(scope="module")
+def found():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
+        yield worker.cases("file")
+
+
+randoms = st.integers(0, 2**32).map(np.random.default_rng)
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(NAMES), st.sampled_from(sorted(set(mutate.REPAIRED), key=str)), randoms)
+def test_repaired_mutations_are_refused_or_change_nothing(found, name, change, rng):
+    result = found.target(change(rng, SOUND[name], list(SOUND.values())), 1)
+    assert result.split(":")[0] in ("peek", "decode", "same picture")
+
+
+@given(st.sampled_from(NAMES), st.sampled_from(mutate.PLAIN), randoms)
+def test_plain_mutations_do_not_pass_the_checksum(name, change, rng):
+    changed = change(rng, SOUND[name], list(SOUND.values()))
+    if changed in SOUND.values():
+        return
+    with pytest.raises(DamagedFileError):
+        peek(changed)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(NAMES), randoms)
+def test_repaired_headers_reach_the_header(name, rng):
+    """The checksum of the file holds, so that a refusal is one of the header."""
+    changed = mutate.repaired_header(rng, SOUND[name], [])
+    try:
+        header, lanes = unpack(changed, LIMITS)
+    except VdmError as error:
+        assert "does not agree" not in str(error)
+    else:
+        assert pack(header, lanes) == changed
+
+
+@given(st.binary(max_size=80))
+def test_the_targets_of_atheris_run_without_it(data):
+    coverage.container_target(data)
+    coverage.header_target(data)
+
+
+def test_every_previewed_mutation_is_a_picture_or_damage(found):
+    data = SOUND["rgb-33x47"]
+    for seed in range(4):
+        changed = mutate.repaired_few_bits(np.random.default_rng(seed), data, [data])
+        assert found.target(changed, 4) in ("preview", "decode: DamagedFileError")
+
+
+def test_a_wrong_picture_is_seen(found):
+    """A sound file of a picture that no seed has, and one that is a seed's picture but for its shape."""
+    pixels = decode(SOUND["webp-grey"])
+    target = FileTarget({peek(SOUND["webp-grey"]).pixel_crc: pixels[:, ::-1]})
+    with pytest.raises(Broken, match="wrong picture"):
+        target(SOUND["webp-grey"])
+    with pytest.raises(Broken, match="wrong picture"):
+        FileTarget({})(SOUND["webp-grey"])
+    assert found.target(SOUND["webp-grey"], 1) == "same picture"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), VdmError("plain")])
+def test_other_errors_are_seen(monkeypatch, found, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fuzz.targets.decode", fail)
+    record = worker.attempt(found, 1, 3)
+    assert record["kind"].startswith("repaired")
+    assert record["broken"]
+
+
+def test_cases_can_be_had_again(found):
+    made = [found.make(1, index) for index in range(40)]
+    assert made == [found.make(1, index) for index in range(40)]
+    assert len({data for _, data, _ in made}) == 40
+    assert not {data for _, data, _ in made} & set(SOUND.values())
+    assert [kind.split()[0] for kind, _, _ in made[:4]] == ["plain", "repaired"] * 2
+
+
+def record(**changes):
+    usual = {"case": 0, "kind": "plain x", "result": "fine", "broken": False}
+    return usual | {"wall": 0.1, "processor": 0.1, "memory": 5} | changes
+
+
+def test_slow_and_large_cases_are_broken_promises():
+    tally = drive.Tally(2.0, 100)
+    for one in (record(), record(processor=2.5), record(memory=101), record(broken=True, result="bad")):
+        tally.add(one)
+    report = tally.report()
+    assert [r["result"] for r in report["broken"]] == ["processor 2.5", "memory 101", "bad"]
+    assert report["outcomes"] == {"plain": {"BROKEN": 1, "fine": 3}}
+    assert (report["slowest"]["processor"], report["largest"]["memory"]) == (2.5, 101)
+
+
+@pytest.mark.parametrize(
+    "ending, fault",
+    [
+        ("import os; os.abort()", "status -6"),
+        ("import time; time.sleep(60)", "no end after 0.5 s"),
+        ("", None),
+    ],
+)
+def test_workers_that_die_or_hang_are_seen(ending, fault):
+    lines = f"0\n{json.dumps(record())}\n1"
+    if fault is None:
+        lines += f"\n{json.dumps(record(case=1))}"
+    tally = drive.Tally(2.0, 100)
+    command = [sys.executable, "-c", f"print({lines!r}, flush=True); {ending}"]
+    assert drive.watch(command, 0, 9, 0.5, tally) == (9 if fault is None else 2)
+    assert tally.cases == 2
+    assert [fault in r["result"] for r in tally.broken] == ([] if fault is None else [True])
+
+
+def test_a_small_file_starts_no_work(monkeypatch):
+    """Sixty bytes that claim a quarter of a gigapixel: refused before the model is looked for."""
+
+    def find_model(_hash):
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr("vdmcompress.model_file.find_model", find_model)
+    data = corpus.load("damaged")["hour-of-work"]
+    with pytest.raises(DamagedFileError, match="16384x16384 pixels, allowed are at most"):
+        decode(data)
+    assert file_lengths(SOUND["rgb-17x12"])[1] > 100
+    monkeypatch.undo()
+    monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
+    with pytest.raises(LimitError, match="allowed are 1 MiB"):
+        decode(SOUND["rgb-17x12"], memory=1 << 20)
+
+
+def test_the_page_has_the_figures_of_the_reports():
+    reports = table.load()
+    page = table.PAGE.read_text()
+    assert table.replace(page, table.render(reports)) == page
+    assert set(reports) == {"file", "image", "model"}
+    assert not any(report["broken"] for report in reports.values())
+    with pytest.raises(ValueError, match="must have <!-- fuzz -->"):
+        table.replace("no markers", "")
