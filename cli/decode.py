@@ -1,6 +1,5 @@
 """`vdmc decode`: compressed files to images."""
 
-import io
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from cli.sources import CODED_SUFFIXES, STREAM, Selection
 from cli.streams import read_coded
 from cli.targets import Target, image_name, plan
 
-SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm"}
+SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
 """Suffixes of outputs and the formats that they stand for."""
 
 SCALES = {"1/2": 2, "1/4": 4, "1/8": 8}
@@ -81,6 +80,10 @@ def decode(
 
     IN is a file, a folder with -r, or - for standard input. photo.vdm becomes photo.png, and photo.webp.vdm
     photo.webp. What fails does not stop the others; name collisions are found before any work.
+
+    PNG holds everything: mode, depth, palette, metadata. WebP holds 8-bit grey and RGB with and without
+    alpha, with ICC profile, EXIF and XMP; PPM holds grey and RGB. What cannot be held is refused; metadata
+    that is left out is named.
     """
     output = options.output_path(output, stdout)
     writing = Writing(force, skip_existing)
@@ -118,41 +121,49 @@ def _kind_of(output: Path) -> str:
 
 def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
-    from vdmcompress.image_io import write_image
+    from vdmcompress.image_output import check_format, ppm_suffix, write_picture
+    from vdmcompress.picture import array_picture
 
     start = time.perf_counter()
     limits = options.limits(settings.max_pixels)
     data = read_coded(target.source, limits)
     header = api.peek(data, limits)
     kind = settings.kind or SUFFIXES.get(target.output.suffix.lower(), "png")
-    if settings.kind == "ppm" and header.channels == 1 and not target.named and target.output != STREAM:
-        target = replace(target, output=target.output.with_suffix(".pgm"))
-    pixels = api.decode(
-        data,
-        scale=settings.scale,
-        threads=settings.threads,
-        device=settings.device,
-        progress=progress,
+    whole = settings.scale == 1
+    if settings.kind == "ppm" and not target.named and target.output != STREAM:
+        suffix = ppm_suffix(header.mode, header.depth if whole else 8)
+        target = replace(target, output=target.output.with_suffix(suffix))
+    how: dict[str, Any] = {
+        "threads": settings.threads,
+        "device": settings.device,
+        "progress": progress,
         **options.limits_given(settings.max_pixels),
-    )
-    image = io.BytesIO()
-    write_image(pixels, image, kind)
+    }
+    if whole:
+        check_format(header, kind)
+        picture = api.decode_picture(data, **how)
+    else:
+        picture = array_picture(api.decode(data, scale=settings.scale, **how))
+    image, lost = write_picture(picture, kind)
     record = {
         "file": str(target.source),
         "output": str(target.output),
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
-        "channels": header.channels,
+        "width": picture.width,
+        "height": picture.height,
+        "channels": picture.mode.channels,
+        "bits": picture.depth,
+        "mode": picture.mode.name.lower(),
         "scale": settings.scale,
         "bytes_in": len(data),
-        "bytes_out": len(image.getvalue()),
+        "bytes_out": len(image),
         "seconds": time.perf_counter() - start,
     }
-    return Coded(image.getvalue(), record, target)
+    notes = tuple(f"not written, {kind} cannot hold it: {name}" for name in lost)
+    return Coded(image, record, target, notes)
 
 
 def _line(record: dict[str, Any]) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     scaled = f" (scale 1/{record['scale']})" if record["scale"] > 1 else ""
     return (
         f"{printable(record['file'])}: {size}{scaled}, "

@@ -30,6 +30,7 @@ class EncodeSettings:
     latents: str
     verify: bool
     max_pixels: int | None
+    strip: bool = False
 
 
 @click.command(short_help="Compress images, losslessly.")
@@ -48,6 +49,7 @@ class EncodeSettings:
 @options.skip_existing
 @options.keep
 @click.option("--rm", "remove", is_flag=True, help="Remove each image once its verified file is on disk.")
+@click.option("--strip", is_flag=True, help="Leave metadata out; transparency is none, and stays.")
 @click.option("--no-verify", is_flag=True, help="Skip the check that decodes each file before it is written.")
 @options.dry_run
 @options.reporting
@@ -66,6 +68,7 @@ def encode(
     force: bool,
     skip_existing: bool,
     remove: bool,
+    strip: bool,
     no_verify: bool,
     dry_run: bool,
     as_json: bool,
@@ -91,7 +94,7 @@ def encode(
     report = Report(sources.total, as_json, quiet, verbose, to_stderr=to_stdout)
     tell_sources(report, sources, "images")
     settings = EncodeSettings(
-        model, device, options.thread_count(threads, jobs), latents, not no_verify, max_pixels
+        model, device, options.thread_count(threads, jobs), latents, not no_verify, max_pixels, strip
     )
     if dry_run:
         from cli import estimate
@@ -106,15 +109,14 @@ def encode(
 
 def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
-    from vdmcompress.image_io import describe_metadata, read_image
+    from vdmcompress.image_io import read_picture
 
     start = time.perf_counter()
     original = read_bytes(target.source)
     limits = options.limits(settings.max_pixels)
-    pixels = read_image(io.BytesIO(original), limits)
-    lost = describe_metadata(io.BytesIO(original))
+    picture = read_picture(io.BytesIO(original), limits)
     data = api.encode(
-        pixels,
+        picture.stripped() if settings.strip else picture,
         model=settings.model,
         threads=settings.threads,
         device=settings.device,
@@ -132,6 +134,8 @@ def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | N
         "width": header.width,
         "height": header.height,
         "channels": header.channels,
+        "bits": header.depth,
+        "mode": header.mode.name.lower(),
         "bytes_in": len(original),
         "bytes_out": len(data),
         "bpd": bpd(len(data), header.width, header.height, header.channels),
@@ -145,14 +149,14 @@ def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | N
         data,
         record,
         target,
-        notes=tuple(f"not kept: {name}" for name in lost),
+        notes=(*(f"not kept: {name}" for name in picture.lost), *picture.notes),
         details=(f"{coding}, {header.lanes} lanes, CRC-32 {header.pixel_crc:08x}, {checked}",),
-        complete=not lost,
+        complete=not picture.lost,
     )
 
 
 def _line(record: dict[str, Any]) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     kind = "" if record["model"] else f" ({record['kind']})"
     return (
         f"{printable(record['file'])}: {size}, "

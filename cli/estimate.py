@@ -23,6 +23,8 @@ from cli.workers import processors
 if TYPE_CHECKING:
     from cli.decode import DecodeSettings
     from cli.encode import EncodeSettings
+    from vdmcompress.container import Header
+    from vdmcompress.picture import Picture
 
 SHARE: Final = 0.86
 PIXELS_A_SECOND: Final = 150_000
@@ -35,18 +37,21 @@ def estimate_encode(settings: "EncodeSettings", target: Target) -> dict[str, Any
     """Record of an image that would be encoded.  Raises what reading it raises."""
     from PIL import Image
 
-    from vdmcompress.image_io import WEBP_SIDE, read_image
+    from vdmcompress.api import by_diffusion
+    from vdmcompress.classical import WEBP_SIDE
+    from vdmcompress.image_io import read_picture
 
     data = read_bytes(target.source)
-    pixels = read_image(io.BytesIO(data), options.limits(settings.max_pixels))
-    height, width = pixels.shape[:2]
-    size = pixels.size
-    if max(height, width) <= WEBP_SIDE:
+    picture = read_picture(io.BytesIO(data), options.limits(settings.max_pixels))
+    height, width = picture.height, picture.width
+    size = picture.pixels.nbytes
+    if picture.depth <= 8 and max(height, width) <= WEBP_SIDE:
         quick = io.BytesIO()
-        Image.fromarray(pixels).save(quick, "WEBP", lossless=True, method=0, quality=0, exact=True)
+        Image.fromarray(picture.pixels).save(quick, "WEBP", lossless=True, method=0, quality=0, exact=True)
         size = int(SHARE * len(quick.getvalue()))
-    seconds = _seconds(height * width, settings.threads) * (2 if settings.verify else 1)
-    return _record(target, width, height, 1 if pixels.ndim == 2 else 3, len(data), size, seconds)
+    passes = (2 if settings.verify else 1) if by_diffusion(picture) else 0
+    seconds = _seconds(height * width, settings.threads) * passes
+    return _record(target, width, height, picture, len(data), size, seconds)
 
 
 def estimate_decode(settings: "DecodeSettings", target: Target) -> dict[str, Any]:
@@ -59,9 +64,8 @@ def estimate_decode(settings: "DecodeSettings", target: Target) -> dict[str, Any
     width, height = -(-header.width // settings.scale), -(-header.height // settings.scale)
     diffusion = header.kind is Kind.DIFFUSION
     seconds = _seconds(width * height, settings.threads) if diffusion else 0.0
-    return _record(
-        target, width, height, header.channels, len(data), width * height * header.channels, seconds
-    )
+    size = width * height * header.channels * (2 if header.depth == 16 else 1)
+    return _record(target, width, height, header, len(data), size, seconds)
 
 
 def _seconds(pixels: int, threads: int | None) -> float:
@@ -69,7 +73,13 @@ def _seconds(pixels: int, threads: int | None) -> float:
 
 
 def _record(
-    target: Target, width: int, height: int, channels: int, bytes_in: int, size: int, seconds: float
+    target: Target,
+    width: int,
+    height: int,
+    described: "Header | Picture",
+    bytes_in: int,
+    size: int,
+    seconds: float,
 ) -> dict[str, Any]:
     return {
         "status": "estimate",
@@ -77,7 +87,9 @@ def _record(
         "output": str(target.output),
         "width": width,
         "height": height,
-        "channels": channels,
+        "channels": described.mode.channels,
+        "bits": described.depth,
+        "mode": described.mode.name.lower(),
         "bytes_in": bytes_in,
         "bytes_out_estimate": size,
         "seconds_estimate": seconds,
@@ -122,7 +134,7 @@ def dry_run(
 
 
 def _line(record: dict[str, Any], about: str, remove: bool) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     return (
         f"{printable(record['file'])} -> {printable(record['output'])}: {size}, {record['bytes_in']:,} -> "
         f"{about} {record['bytes_out_estimate']:,} bytes, {_time(record['seconds_estimate'])}"

@@ -153,7 +153,7 @@ def _sum_line(record: dict[str, Any]) -> str:
 
 
 def _show(record: dict[str, Any]) -> str:
-    size = shape(record["width"], record["height"], record["channels"])
+    size = shape(record)
     title = f"{printable(record['file'])}: {size}, model {record['model']}, plan {record['plan']}"
     return "\n".join([title, *_table(record["rows"]), f"  {_sum_line(record)}"])
 

@@ -18,6 +18,7 @@ from cli.streams import read_coded
 @options.reporting
 def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what compressed files say of themselves; nothing is decoded."""
+    from vdmcompress.chunks import describe_chunks
     from vdmcompress.container import Header, peek
 
     def record(path: Path, size: int, header: Header) -> dict[str, Any]:
@@ -26,10 +27,13 @@ def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: boo
             "width": header.width,
             "height": header.height,
             "channels": header.channels,
-            "bits": 8,
+            "bits": header.depth,
+            "mode": header.mode.name.lower(),
             "lossless": True,
             "format_version": header.version,
             "kind": header.kind.name.lower(),
+            "alpha": None if header.alpha is None else header.alpha.name.lower(),
+            "metadata": [{"name": name, "bytes": length} for name, length in describe_chunks(header.chunks)],
             "model": header.model.hex() if header.model else None,
             "plan": header.plan if header.model else None,
             "lanes": header.lanes,
@@ -54,12 +58,15 @@ def describe(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     coding = record["kind"]
     if record["model"]:
         coding += f", model {record['model']}, plan {record['plan']}, lanes {record['lanes']}"
+    if record["alpha"]:
+        coding += f"; alpha {record['alpha']}"
     lines = [
         printable(record["file"]),
-        f"  image   {shape(record['width'], record['height'], record['channels'])}, 8 bits, lossless",
+        f"  image   {shape(record)}, {record['bits']} bit{'s' * (record['bits'] > 1)}, lossless",
         f"  coding  {coding}",
         f"  size    {record['bytes']:,} bytes, {record['bpd']:.3f} bpd",
         f"  CRC-32  {record['pixel_crc32']} of the pixels",
         f"  format  {record['format_version']}",
     ]
+    lines += [f"  keeps   {printable(kept['name'])}, {kept['bytes']:,} bytes" for kept in record["metadata"]]
     return "\n".join(lines), record

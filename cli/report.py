@@ -186,6 +186,9 @@ def bpd(size: float, width: int, height: int, channels: int) -> float:
     return 8 * size / (width * height * channels)
 
 
-def shape(width: int, height: int, channels: int) -> str:
-    """Size and mode of an image as people write it."""
-    return f"{width}x{height} {'RGB' if channels == 3 else 'grey'}"
+def shape(record: dict[str, Any]) -> str:
+    """Size and mode of a record's image as people write it."""
+    from vdmcompress.picture import Mode, mode_name, mode_of
+
+    mode = Mode[record["mode"].upper()] if "mode" in record else mode_of(record["channels"])
+    return f"{record['width']}x{record['height']} {mode_name(mode, record.get('bits', 8))}"

@@ -72,7 +72,7 @@ def check_target(target: Target, force: bool) -> None:
 
 
 def write_target(target: Target, data: bytes, force: bool) -> None:
-    """Write the output, whole or not at all."""
+    """Write the output, whole or not at all, with the permissions and times of the input."""
     if target.output == STREAM:
         try:
             sys.stdout.buffer.write(data)
@@ -83,7 +83,9 @@ def write_target(target: Target, data: bytes, force: bool) -> None:
         return
     from vdmcompress.files import write_file
 
-    write_file(target.output, data, force=force, inputs=_sources(target), root=target.root)
+    sources = _sources(target)
+    like = next((source for source in sources if source.is_file()), None)
+    write_file(target.output, data, force=force, inputs=sources, root=target.root, like=like)
 
 
 def _sources(target: Target) -> list[Path]:

@@ -18,13 +18,13 @@ from cli.targets import Target
 from vdmcompress.errors import VdmError
 
 
-class DifferentPixels(VdmError):
+class DifferentPicture(VdmError):
     """A sound file that holds another picture than the one it is compared with."""
 
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """What decides how a file is checked.  against: image whose pixels it must have."""
+    """What decides how a file is checked.  against: image that it must hold."""
 
     against: Path | None
     device: str
@@ -32,10 +32,13 @@ class VerifySettings:
     max_pixels: int | None
 
 
-@click.command(short_help="Decode without writing; compare pixels.")
+@click.command(short_help="Decode without writing; compare with an image.")
 @options.selection(".vdm files")
 @click.option(
-    "--against", metavar="IMG", type=click.Path(path_type=Path), help="Compare with the pixels of this image."
+    "--against",
+    metavar="IMG",
+    type=click.Path(path_type=Path),
+    help="Compare with this image: pixels, mode, depth and metadata.",
 )
 @options.device
 @options.threads
@@ -55,7 +58,7 @@ def verify(
 ) -> None:
     """Decode files without writing anything; the checksum of the pixels must hold.
 
-    Exit code 3 says that a file is damaged, 1 that it is sound but holds other pixels than --against.
+    Exit code 3 says that a file is damaged, 1 that it is sound but differs from --against.
     """
     sources = selection.find(CODED_SUFFIXES)
     if against is not None and (sources.many or sources.total > 1):
@@ -68,42 +71,38 @@ def verify(
 
 
 def _verify_one(settings: VerifySettings, target: Target, progress: Progress | None = None) -> Coded:
-    import numpy as np
-
     from vdmcompress import api
-    from vdmcompress.image_io import read_image
+    from vdmcompress.image_io import read_picture
+    from vdmcompress.picture import difference
 
     start = time.perf_counter()
     limits = options.limits(settings.max_pixels)
     against = settings.against
-    expected = read_image(against, limits) if against else None
-    pixels = api.decode(
+    expected = read_picture(against, limits) if against else None
+    picture = api.decode_picture(
         read_coded(target.source, limits),
         threads=settings.threads,
         device=settings.device,
         progress=progress,
         **options.limits_given(settings.max_pixels),
     )
-    if expected is not None and not np.array_equal(pixels, expected):
-        raise DifferentPixels(_difference(pixels.shape, expected.shape, against))
+    differs = None if expected is None else difference(picture, expected)
+    if differs is not None:
+        raise DifferentPicture(f"differs from {against}: {differs}")
     record = {
         "file": str(target.source),
         "against": str(against) if against else None,
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
-        "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
+        "width": picture.width,
+        "height": picture.height,
+        "channels": picture.mode.channels,
+        "bits": picture.depth,
+        "mode": picture.mode.name.lower(),
         "seconds": time.perf_counter() - start,
     }
     return Coded(b"", record, target)
 
 
-def _difference(found: tuple[int, ...], expected: tuple[int, ...], against: Path | None) -> str:
-    if found != expected:
-        return f"holds an image of shape {found}, {against} has {expected}"
-    return f"holds other pixels than {against}"
-
-
 def _line(record: dict[str, Any]) -> str:
-    same = f", same pixels as {printable(record['against'])}" if record["against"] else ""
-    size = shape(record["width"], record["height"], record["channels"])
+    same = f", same as {printable(record['against'])}" if record["against"] else ""
+    size = shape(record)
     return f"{printable(record['file'])}: ok, {size}{same}, {record['seconds']:.1f} s"

@@ -1,7 +1,6 @@
 """What the tests of the command line share: images, and a library that costs no network time."""
 
 import io
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,10 @@ from click.testing import Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from vdmcompress.api import decode_picture
 from vdmcompress.container import Header, Kind, pack, unpack
+from vdmcompress.picture import Mode, Picture, array_picture, pixel_crc
+from vdmcompress.png import png_of
 
 __all__ = ["FakeLibrary", "Pixels", "Result", "colours", "load", "png_file", "save"]
 
@@ -36,18 +38,25 @@ def load(path: Path) -> Pixels:
         return np.asarray(image)
 
 
-def png_file(pixels: Pixels) -> bytes:
+def png_file(image: Pixels | Picture) -> bytes:
     """A sound compressed file whose payload is a PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG")
-    channels = 1 if pixels.ndim == 2 else 3
-    crc = zlib.crc32(np.ascontiguousarray(pixels))
-    return pack(Header(Kind.PNG, pixels.shape[1], pixels.shape[0], channels, crc), [stream.getvalue()])
+    picture = image if isinstance(image, Picture) else array_picture(np.ascontiguousarray(image))
+    header = Header(
+        Kind.PNG,
+        picture.width,
+        picture.height,
+        picture.mode.channels,
+        pixel_crc(picture),
+        depth=picture.depth,
+        indexed=picture.mode is Mode.PALETTE,
+        chunks=picture.chunks,
+    )
+    return pack(header, [png_of(picture.pixels, picture.mode, picture.depth)])
 
 
 @dataclass
 class FakeLibrary:
-    """Stands where the library's encode and decode stand; files are sound ones of kind PNG.
+    """Stands where the library's encode, decode and decode_picture stand; files are sound ones of kind PNG.
 
     error: raised instead of coding.  calls: keyword arguments of each call, by function.
     """
@@ -55,7 +64,7 @@ class FakeLibrary:
     error: BaseException | None = None
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def encode(self, image: Pixels, **how: Any) -> bytes:
+    def encode(self, image: Pixels | Picture, **how: Any) -> bytes:
         self.calls.append(("encode", how))
         if self.error is not None:
             raise self.error
@@ -68,3 +77,9 @@ class FakeLibrary:
         _, lanes = unpack(data)
         scale = int(how.get("scale", 1))
         return np.asarray(Image.open(io.BytesIO(lanes[0])))[::scale, ::scale]
+
+    def decode_picture(self, data: bytes, **how: Any) -> Picture:
+        self.calls.append(("decode_picture", how))
+        if self.error is not None:
+            raise self.error
+        return decode_picture(data)

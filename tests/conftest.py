@@ -42,12 +42,13 @@ def vdmc() -> Callable[..., "cli_support.Result"]:
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> "cli_support.FakeLibrary":
-    """Replace the library's encode and decode."""
+    """Replace the library's encode, decode and decode_picture."""
     from vdmcompress import api
 
     fake = cli_support.FakeLibrary()
     monkeypatch.setattr(api, "encode", fake.encode)
     monkeypatch.setattr(api, "decode", fake.decode)
+    monkeypatch.setattr(api, "decode_picture", fake.decode_picture)
     return fake
 
 

@@ -24,6 +24,7 @@ from vdmcompress.errors import (
     VdmError,
 )
 from vdmcompress.path import ORDERS
+from vdmcompress.picture import Mode, Picture
 
 HASH = bytes(range(8))
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 9, 3)).astype(np.uint8)
@@ -205,14 +206,15 @@ def test_pillow_images_and_views(fake, no_classical):
 @pytest.mark.parametrize(
     "image, words",
     [
-        (NOISE.astype(np.uint16), "array of uint16"),
+        (NOISE.astype(np.uint32), "array of uint32"),
         (NOISE.astype(float), "array of float64"),
-        (NOISE[:, :, :2], r"shape \(12, 9, 2\)"),
+        (np.dstack((NOISE, NOISE)), r"shape \(12, 9, 6\)"),
         (NOISE[:, :, :1], r"shape \(12, 9, 1\)"),
         (NOISE[:0], r"shape \(0, 9, 3\)"),
         (NOISE[0, 0], r"shape \(3,\)"),
         ("photo.png", "str"),
-        (Image.new("RGBA", (2, 2)), "alpha"),
+        (Image.new("CMYK", (2, 2)), "mode CMYK"),
+        (Picture(Mode.PALETTE, 8, GREY), "0 palettes"),
     ],
 )
 def test_other_images_are_refused(fake, image, words):

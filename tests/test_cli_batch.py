@@ -113,7 +113,7 @@ def test_an_interruption_sums_up_what_was_done(vdmc, library, tmp_path, monkeypa
     fake = api.encode
 
     def encode(image, **how):
-        if image.shape[1] == 5:
+        if image.width == 5:
             raise KeyboardInterrupt
         return fake(image, **how)
 

@@ -2,11 +2,16 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
 from tests.cli_support import colours, load, png_file, save
+from vdmcompress.chunks import Chunk
+from vdmcompress.metadata import icc_chunk
+from vdmcompress.picture import array_picture
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def test_verify_writes_nothing(vdmc, library, coded):
 def test_verify_against_the_same_pixels(vdmc, library, coded, picture):
     result = vdmc("verify", coded, "--against", picture)
     assert result.exit_code == 0, result.stderr
-    assert "same pixels" in result.stdout
+    assert f"same as {picture}" in result.stdout
 
 
 @pytest.mark.parametrize("other", ["pixel", "size", "grey"])
@@ -127,6 +132,53 @@ def test_verify_against_other_pixels(vdmc, library, coded, tmp_path, other):
     result = vdmc("verify", coded, "--against", save(pixels, tmp_path / "other.png"))
     assert result.exit_code == 1
     assert "other.png" in result.stderr
+
+
+def test_verify_against_compares_metadata(vdmc, library, picture, tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "mine")
+    rich = tmp_path / "rich.png"
+    Image.open(picture).save(rich, pnginfo=text)
+    for options, code in (([], 0), (["--strip"], 1)):
+        assert vdmc("encode", "-f", rich, *options).exit_code == 0
+        result = vdmc("verify", rich.with_suffix(".vdm"), "--against", rich)
+        assert result.exit_code == code
+    assert "metadata: lacks text 'Comment'" in result.stderr
+
+
+@pytest.fixture
+def sixteen(tmp_path):
+    """A compressed file of 16-bit grey with an ICC profile and a gamma."""
+    path = tmp_path / "deep.vdm"
+    deep = array_picture(np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000)
+    path.write_bytes(png_file(replace(deep, chunks=(Chunk(b"gAMA", b"\0\0\0\1"), icc_chunk(b"profile")))))
+    return path
+
+
+def test_what_a_format_cannot_hold_is_refused_before_any_work(vdmc, library, sixteen):
+    result = vdmc("decode", sixteen, "--format", "webp")
+    assert result.exit_code == 2
+    assert "WebP cannot hold 16-bit grey; write a PNG" in result.stderr
+    assert library.calls == []
+    assert os.listdir(sixteen.parent) == ["deep.vdm"]
+
+
+def test_metadata_that_is_not_written_is_named(vdmc, library, sixteen):
+    result = vdmc("decode", sixteen, "--format", "ppm")
+    assert result.exit_code == 0, result.stderr
+    assert sixteen.with_suffix(".pgm").read_bytes()[:15] == b"P5\n4 3\n65535\n\0\0"[:15]
+    assert "not written, ppm cannot hold it: gamma" in result.stderr
+    assert "ICC profile" in result.stderr
+    assert "not written" not in vdmc("decode", sixteen, "--format", "png").stderr
+
+
+def test_info_names_mode_and_metadata(vdmc, sixteen):
+    result = vdmc("info", sixteen)
+    assert "4x3 16-bit grey, 16 bits, lossless" in result.stdout
+    assert "  keeps   gamma, 4 bytes\n  keeps   ICC profile, 31 bytes" in result.stdout
+    record = json.loads(vdmc("info", "--json", sixteen).stdout)
+    assert (record["mode"], record["bits"], record["alpha"]) == ("grey", 16, None)
+    assert record["metadata"][0] == {"name": "gamma", "bytes": 4}
 
 
 def test_verify_against_takes_one_file(vdmc, library, coded, picture):

@@ -1,15 +1,16 @@
 """`vdmc encode`: where files go, what is said, what is refused."""
 
+import io
 import json
 import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.cli_support import colours, load, png_file, save
+from vdmcompress.container import peek
 
 
 def test_output_lies_beside_the_input(vdmc, library, picture):
@@ -136,26 +137,65 @@ def test_json_and_data_on_standard_output_exclude_each_other(vdmc, library, pict
     assert vdmc("encode", picture, "-o", "-", "--json").exit_code == 2
 
 
-def test_dropped_metadata_is_named(vdmc, library, tmp_path):
+@pytest.fixture
+def rich(tmp_path):
+    """A palette PNG with a transparent entry, a text and an ICC profile."""
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "mine")
-    path = tmp_path / "a.png"
-    Image.fromarray(colours(4, 4)).save(path, pnginfo=text, icc_profile=b"not a real profile" * 10)
+    path = tmp_path / "rich.png"
+    image = Image.fromarray(colours(4, 4)).quantize(5)
+    image.save(path, pnginfo=text, icc_profile=b"not a real profile" * 10, transparency=2)
+    return path
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_metadata_is_kept_or_stripped(vdmc, library, rich, strip):
+    result = vdmc("encode", rich, *["--strip"] * strip)
+    assert result.exit_code == 0, result.stderr
+    kinds = [chunk.kind for chunk in peek(rich.with_suffix(".vdm").read_bytes()).chunks]
+    assert kinds == ([b"PLTE", b"tRNS"] if strip else [b"iCCP", b"tEXt", b"PLTE", b"tRNS"])
+    assert "4x4 4-bit palette, " in result.stdout
+    assert "not kept" not in result.stderr
+
+
+def test_a_jpeg_is_told_that_it_may_grow(vdmc, library, tmp_path):
+    path = save(colours(8, 8), tmp_path / "a.jpg")
     result = vdmc("encode", path)
     assert result.exit_code == 0, result.stderr
-    assert "not kept" in result.stderr
-    assert "icc" in result.stderr.lower()
+    (note,) = (line for line in result.stderr.splitlines() if "JPEG" in line)
+    assert "pixels are kept, not the lossy file" in note
+    assert "may be larger" in note
+
+
+def test_what_is_not_kept_is_named(vdmc, library, tmp_path):
+    data = io.BytesIO()
+    Image.fromarray(colours(8, 8)).save(data, "JPEG")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data.getvalue()[:2] + b"\xff\xed\0\x08mine\0\0" + data.getvalue()[2:])
+    assert "not kept: JPEG segment APP13 'mine'" in vdmc("encode", path).stderr
     assert "not kept" not in vdmc("encode", "-q", "-f", path).stderr
 
 
 def test_unsupported_images_are_refused_by_name(vdmc, library, tmp_path):
-    path = tmp_path / "a.png"
-    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(path)
+    path = tmp_path / "a.tif"
+    Image.new("CMYK", (4, 4)).save(path)
     result = vdmc("encode", path)
     assert result.exit_code == 2
-    assert "alpha" in result.stderr
+    assert "CMYK" in result.stderr
+    assert "convert it" in result.stderr
     assert not path.with_suffix(".vdm").exists()
-    assert os.listdir(tmp_path) == ["a.png"]
+    assert os.listdir(tmp_path) == ["a.tif"]
+
+
+def test_permissions_and_times_are_those_of_the_input(vdmc, library, picture, tmp_path):
+    os.chmod(picture, 0o640)
+    os.utime(picture, ns=(10**18, 10**18 + 123456789))
+    assert vdmc("encode", picture).exit_code == 0
+    coded = picture.with_suffix(".vdm")
+    assert vdmc("decode", coded, "-o", tmp_path / "back.png").exit_code == 0
+    for path in (coded, tmp_path / "back.png"):
+        assert path.stat().st_mode == picture.stat().st_mode
+        assert path.stat().st_mtime_ns == 10**18 + 123456789
 
 
 def test_verbose_tells_how_it_was_coded(vdmc, library, picture):

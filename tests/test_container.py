@@ -4,11 +4,13 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdmcompress.chunks import Chunk
 from vdmcompress.container import (
     FREE_PIXELS,
     MAGIC,
@@ -129,7 +131,7 @@ def test_sealed_garbage_is_refused_or_sound(rest):
     "data, words",
     [
         (diffusion(mode=3), "kind and mode 0x03"),
-        (diffusion(mode=0x0C), "kind and mode 0x0c"),
+        (diffusion(mode=0x24), "kind and mode 0x24"),
         (diffusion(mode=0x84), "kind and mode 0x84"),
         (diffusion(size=b"\x00\x20"), "size 0x32"),
         (diffusion(size=b"\xa0\x00\x20"), "canonical"),
@@ -201,7 +203,9 @@ def test_what_is_no_bytes_is_refused(data):
     "header, lanes, words",
     [
         (Header(Kind.WEBP, 0, 1, 3, 0), [b""], "size 0x1"),
-        (Header(Kind.WEBP, 1, 1, 4, 0), [b""], "4 channels"),
+        (Header(Kind.WEBP, 1, 1, 5, 0), [b""], "5 channels"),
+        (Header(Kind.WEBP, 1, 1, 0, 0), [b""], "0 channels"),
+        (Header(Kind.WEBP, 1, 1, 3, 0, indexed=True), [b""], "3 channels of indices"),
         (Header(Kind.WEBP, 1, 1, 3, 2**32), [b""], "pixel CRC"),
         (Header(Kind.WEBP, 1, 1, 3, 0, MODEL), [b""], "model hash of 8 bytes"),
         (Header(Kind.PNG, 1, 1, 3, 0, plan=1), [b""], "plan or lanes"),
@@ -223,3 +227,124 @@ def test_header_is_read_without_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+PLTE = Chunk(b"PLTE", bytes(6))
+TEXT = Chunk(b"tEXt", b"Title\0" + b"mine " * 30, late=True)
+LAYOUTS = {
+    "alpha apart": (replace(DIFFUSION, channels=4, alpha=Kind.PNG), [b"alpha", b"lane"]),
+    "grey alpha apart": (replace(LANES, channels=2, alpha=Kind.WEBP), [b"", b"a", b"bc", b"d"]),
+    "alpha within": (Header(Kind.WEBP, 3, 2, 4, 5), [b"payload"]),
+    "palette": (Header(Kind.PNG, 3, 2, 1, 5, depth=2, indexed=True, chunks=(PLTE,)), [b"payload"]),
+    "one bit": (Header(Kind.WEBP, 3, 2, 1, 5, depth=1), [b"payload"]),
+    "16 bits": (Header(Kind.PNG, 3, 2, 3, 5, depth=16), [b"payload"]),
+    "16 bits with alpha": (Header(Kind.PNG, 3, 2, 2, 5, depth=16), [b"payload"]),
+    "metadata": (replace(DIFFUSION, chunks=(Chunk(b"gAMA", b"1234"), TEXT)), [b"payload"]),
+    "all": (replace(LANES, channels=2, alpha=Kind.PNG, chunks=(TEXT,)), [b"", b"a", b"bc", b"d"]),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_round_trip_of_layouts(name):
+    header, parts = LAYOUTS[name]
+    data = pack(header, parts)
+    found, views = unpack(data)
+    assert found == header
+    assert [bytes(view) for view in views] == parts
+    assert found.mode is header.mode
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 0x10
+        with pytest.raises(DamagedFileError):
+            unpack(changed)
+
+
+def test_golden_bytes_of_layouts():
+    """Kind and mode, size, layout, model and lanes, alpha, pixel CRC, metadata; then the payload."""
+    golden = {
+        "palette": "1a 0302 0b 05000000 0b0b 504c5445 06 000000000000",
+        "one bit": "09 0302 00 05000000",
+        "16 bits": "0e 0302 22 05000000",
+        "alpha within": "0d 0302 1e 05000000",
+    }
+    for name, start in golden.items():
+        assert pack(*LAYOUTS[name])[5:-4].hex() == start.replace(" ", "") + b"payload".hex(), name
+    apart = pack(*LAYOUTS["alpha apart"])[5:-4].hex()
+    assert apart == "0c" + "2020" + "5e" + MODEL.hex() + "0201" + "0205" + "78563412" + b"alphalane".hex()
+
+
+def test_what_layouts_cost():
+    apart = pack(replace(DIFFUSION, channels=4, alpha=Kind.PNG), [b"", b"payload!"])
+    assert len(apart) == len(FILES["diffusion"]) + 3
+    assert len(pack(replace(WEBP, depth=4), [b"\x2f" + bytes(9)])) == len(FILES["webp"]) + 1
+
+
+@given(
+    st.sampled_from([Kind.WEBP, Kind.PNG]),
+    st.sampled_from([1, 2, 3, 4]),
+    st.sampled_from([1, 2, 4, 8, 16]),
+    st.booleans(),
+    st.sampled_from([None, Kind.PNG, Kind.WEBP]),
+)
+def test_every_layout_is_written_and_read_or_refused(kind, channels, depth, indexed, alpha):
+    header = Header(kind, 3, 2, channels, 0, depth=depth, indexed=indexed, alpha=alpha)
+    header = replace(header, chunks=(PLTE,) if indexed else ())
+    parts = [b"payload"] if alpha is None else [b"alpha", b"payload"]
+    if header.fault() is None:
+        assert unpack(pack(header, parts))[0] == header
+    else:
+        with pytest.raises(UsageError):
+            pack(header, parts)
+        assert indexed or depth != 8 or alpha is not None
+
+
+@pytest.mark.parametrize(
+    "mode, layout, words",
+    [
+        (0x09, 0x18, "layout 0x18"),
+        (0x0D, 0x1A, "layout 0x1a"),
+        (0x09, 0x1E, "contradicts the mode"),
+        (0x0D, 0x00, "contradicts the mode"),
+        (0x09, 0x80, "layout 0x80"),
+        (0x09, 0x01, "layout 0x01"),
+        (0x09, 0x05, "layout 0x05"),
+        (0x09, 0x28, "32-bit grey"),
+        (0x09, 0x38, "128-bit grey"),
+        (0x0A, 0x1B, "0 palettes"),
+        (0x0A, 0x23, "16-bit palette"),
+        (0x0E, 0x02, "1-bit RGB"),
+        (0x09, 0x20, "kind WEBP for 16-bit grey"),
+        (0x08, 0x00, "kind DIFFUSION for 1-bit grey"),
+        (0x08, 0x1C, "kind DIFFUSION for grey with alpha"),
+        (0x0E, 0x66, "an alpha plane in 16-bit RGB with alpha"),
+        (0x0A, 0x40, "an alpha plane in 1-bit grey"),
+    ],
+)
+def test_contradictory_layouts_are_named(mode, layout, words):
+    diffusion_part = MODEL + b"\0\1" if mode & 3 == 0 else b""
+    apart = b"\x02\0" if layout & 0x40 else b""
+    body = (
+        MAGIC
+        + bytes((0, mode))
+        + b"\x03\x02"
+        + bytes((layout,))
+        + diffusion_part
+        + apart
+        + bytes(4)
+        + b"x" * 9
+    )
+    with pytest.raises(DamagedFileError, match=words):
+        unpack(sealed(body))
+
+
+@pytest.mark.parametrize("kind", [0, 3, 255])
+def test_an_alpha_plane_has_a_classical_kind(kind):
+    body = MAGIC + b"\0\x0d\x03\x02\x5e" + bytes((kind,)) + b"\0" + bytes(4) + b"payload"
+    with pytest.raises(DamagedFileError, match=f"alpha plane of kind {kind}"):
+        unpack(sealed(body))
+
+
+def test_an_alpha_plane_ends_within_the_file():
+    body = MAGIC + b"\0\x0d\x03\x02\x5e\x02\x63" + bytes(4) + b"payload"
+    with pytest.raises(DamagedFileError, match="99 bytes in a payload of 7"):
+        unpack(sealed(body))

@@ -161,6 +161,43 @@ def test_file_and_folder_are_synced(tmp_path, monkeypatch):
     assert kinds == [False, True]
 
 
+def test_permissions_and_times_of_another_file(tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(b"")
+    os.chmod(model, 0o4604)
+    os.utime(model, ns=(10**18, 10**18 + 7))
+    for target, old in ((tmp_path / "new", None), (tmp_path / "old", b"old")):
+        if old is not None:
+            target.write_bytes(old)
+            os.chmod(target, 0o600)
+        write_file(target, b"data", force=old is not None, like=model)
+        assert stat.S_IMODE(target.stat().st_mode) == 0o604
+        assert target.stat().st_mtime_ns == 10**18 + 7
+        assert target.stat().st_atime_ns == 10**18
+
+
+def test_nobody_else_reads_a_private_file_while_it_is_written(tmp_path, monkeypatch):
+    model = tmp_path / "model"
+    model.write_bytes(b"")
+    os.chmod(model, 0o600)
+    modes = []
+    fsync = os.fsync
+
+    def record(handle):
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        fsync(handle)
+
+    def opened(path, flags):
+        handle = private(path, flags)
+        record(handle)
+        return handle
+
+    private = files._private
+    monkeypatch.setattr(files, "_private", opened)
+    write_file(tmp_path / "new", b"data", like=model)
+    assert modes == [0o600]
+
+
 def test_folders_below_a_root_are_made_and_synced(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(files, "_sync_folder", synced.append)

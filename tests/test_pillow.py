@@ -50,8 +50,8 @@ def test_load_equals_decode(name):
 
 
 def test_pixels_are_decoded_once_and_on_load_only(monkeypatch):
-    calls, decode = [], api.decode
-    monkeypatch.setattr(api, "decode", lambda data: calls.append(1) or decode(data, threads=1))
+    calls, decode = [], api.decode_picture
+    monkeypatch.setattr(api, "decode_picture", lambda data: calls.append(1) or decode(data, threads=1))
     image = opened(SOUND["webp-grey"])
     assert (image.size, image.mode, calls) == ((40, 30), "L", [])
     image.load()
@@ -91,11 +91,35 @@ def test_other_modes_are_refused_by_name(mode):
         Image.new(mode, (3, 2)).save(io.BytesIO(), "VDM")
 
 
-@pytest.mark.parametrize("name", ["exif", "icc_profile"])
-def test_metadata_are_not_dropped_without_a_word(name):
-    with pytest.raises(OSError, match=f"{name}: VDM files hold no metadata"):
-        Image.fromarray(GREY).save(io.BytesIO(), "VDM", **{name: b"some"})
-    Image.fromarray(GREY).save(io.BytesIO(), "VDM", threads=1, **{name: b""})
+@pytest.mark.parametrize("name", ["exif", "icc_profile", "xmp"])
+def test_metadata_are_kept_replaced_or_left_out(name):
+    image = Image.fromarray(GREY > 99)
+    image.info[name] = b"of the image"
+    for given, expected in (({}, b"of the image"), ({name: b"other"}, b"other"), ({name: None}, None)):
+        stream = io.BytesIO()
+        image.save(stream, "VDM", **given)
+        assert opened(stream.getvalue()).info.get(name) == expected
+        assert image.info == {name: b"of the image"}
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "I;16"])
+def test_all_modes_come_back(mode):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (9, 11, 3)).astype(np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, (9, 11)).astype(np.uint16))
+    elif mode == "P":
+        image = image.quantize(7)
+        image.info["transparency"] = b"\xff\x00\x07"
+    else:
+        image = image.convert(mode)
+    stream = io.BytesIO()
+    image.save(stream, "VDM", threads=1)
+    back = opened(stream.getvalue())
+    assert (back.mode, back.size) == (mode, image.size)
+    assert np.array_equal(np.asarray(back), np.asarray(image))
+    if mode == "P":
+        assert np.array_equal(np.asarray(back.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
 
 @pytest.mark.parametrize("name", ["flipped-bit", "cut", "no-such-version", "hour-of-work"])

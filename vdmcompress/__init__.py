@@ -1,8 +1,9 @@
 """Lossless image compression with a variational diffusion model and bits-back coding.
 
-    data = vdmcompress.encode(pixels)        # uint8 (H, W) or (H, W, 3), or a Pillow image
-    pixels = vdmcompress.decode(data)        # the same pixels
-    header = vdmcompress.peek(data)          # what the file says of itself
+    data = vdmcompress.encode(pixels)            # an array, a Pillow image or a Picture
+    pixels = vdmcompress.decode(data)            # the same pixels
+    picture = vdmcompress.decode_picture(data)   # with mode, depth, palette and metadata
+    header = vdmcompress.peek(data)              # what the file says of itself
 
     vdmcompress.encode_file("a.png", "a.vdm")
     vdmcompress.decode_file("a.vdm", "back.png")
@@ -26,9 +27,10 @@ from vdmcompress.errors import (
 )
 
 if TYPE_CHECKING:
-    from vdmcompress.api import decode, encode, peek
+    from vdmcompress.api import decode, decode_picture, encode, peek
     from vdmcompress.api_files import decode_file, encode_file, peek_file
     from vdmcompress.container import Header, Limits
+    from vdmcompress.picture import Picture
 
 __all__ = [
     "DamagedFileError",
@@ -38,11 +40,13 @@ __all__ = [
     "Limits",
     "MachineError",
     "ModelMissingError",
+    "Picture",
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
     "decode",
     "decode_file",
+    "decode_picture",
     "encode",
     "encode_file",
     "peek",
@@ -52,12 +56,14 @@ __all__ = [
 _LAZY = {
     "decode": "api",
     "decode_file": "api_files",
+    "decode_picture": "api",
     "encode": "api",
     "encode_file": "api_files",
     "peek": "api",
     "peek_file": "api_files",
     "Header": "container",
     "Limits": "container",
+    "Picture": "picture",
 }
 
 

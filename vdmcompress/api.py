@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress.border import guarded
+from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
@@ -24,33 +25,58 @@ from vdmcompress.errors import (
     VdmError,
     damaged,
 )
-from vdmcompress.image_io import image_pixels
+from vdmcompress.image_io import image_picture
 from vdmcompress.path import ORDERS
-from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
+from vdmcompress.picture import Mode, Picture, Samples, array_picture, difference, pixel_crc
+from vdmcompress.preview import SCALES, preview
 
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
 
-__all__ = ["decode", "encode", "peek"]
+__all__ = ["by_diffusion", "decode", "decode_picture", "encode", "peek"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Progress: TypeAlias = Callable[[float, float, str], None]
 
-SCALES: Final = (1, 2, 4, 8)
 DEVICES: Final = ("auto", "cpu", "cuda")
 REFERENCE_DEVICE: Final = "cpu_float"
 """The plainest way of computing the exact networks, asked when the chosen one is in doubt."""
 
 
+@dataclass(frozen=True)
+class _Work:
+    """How the networks are run.  threads: None for all.  memory: bytes they may take, None for any number."""
+
+    threads: int | None
+    device: str
+    progress: Progress | None
+    memory: int | None
+
+    @property
+    def thread_count(self) -> int:
+        if self.threads is not None:
+            return self.threads
+        from vdmcompress.engine import default_threads
+
+        return default_threads()
+
+    def labelled(self, what: str) -> _Work:
+        """The same with another word for the progress."""
+        progress = self.progress
+        if progress is None:
+            return self
+        return replace(self, progress=lambda done, total, _: progress(done, total, what))
+
+
 @guarded
 def encode(
-    image: Pixels | Image.Image,
+    image: Samples | Image.Image | Picture,
     *,
+    effort: int = DEFAULT_EFFORT,
     model: str | None = None,
+    latents: str | None = None,
     threads: int | None = None,
     device: str = "auto",
-    effort: int = DEFAULT_EFFORT,
-    latents: str | None = None,
     verify: bool = True,
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -58,34 +84,44 @@ def encode(
 ) -> bytes:
     """Compress an image losslessly: the smallest of diffusion, WebP lossless and PNG.
 
-    image: uint8 (H, W) or (H, W, 3), or a Pillow image of mode L or RGB.  effort: 1 (fastest) to 9
-    (smallest), see `efforts.py`; it decides what model and latents are unless these are given.  model: a
-    name, a hash or a path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one
-    (the second-finest), all or none.  threads: default all processors.  device: auto, cpu or cuda; neither
-    alters the bytes.  verify: decode the bytes and compare.  progress: called with (done, total, what).
-    limits: what is refused as too large.  memory: bytes that diffusion may make the process take, None for
-    any number; it does not alter the bytes.
+    image: uint8 or uint16 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of grey or RGB, the last channel of
+    2 and 4 being alpha; a Pillow image of mode 1, L, LA, P, RGB, RGBA or I;16, with the ICC profile, EXIF,
+    XMP, resolution and transparency of its info; or a Picture.  effort: 1 (fastest) to 9 (smallest), see
+    `efforts.py`; it decides what model and latents are unless these are given.  model: a name, a hash or a
+    path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one (the second-finest),
+    all or none.  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
+    verify: decode the bytes and compare.  progress: called with (done, total, what).  memory: bytes that
+    diffusion may make the process take, None for any number; it does not alter the bytes.  limits: what is
+    refused as too large.  Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes and other
+    depths are coded classically, without a model.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
     """
-    _check_device(device)
+    work = _work(threads, device, progress, memory)
     wanted = effort_of(effort)
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    pixels = _as_pixels(image, limits)
-    threads = _thread_count(threads)
-    chosen = _load_model(model or wanted.model)
-    ways = wanted.latents if latents is None else (latents,)
-    tried = [_encode_diffusion(pixels, chosen, threads, device, ORDERS[w], progress, memory) for w in ways]
-    data = min((made for made in tried if made is not None), key=len, default=b"")
+    picture = _as_picture(image, limits)
+    chosen, data, beside = None, b"", 0
+    if by_diffusion(picture):
+        chosen = _load_model(model or wanted.model)
+        ways = wanted.latents if latents is None else (latents,)
+        tried = [_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways]
+        made = [file for file in tried if file is not None]
+        data, beside = min(made, key=lambda file: len(file[0]), default=(b"", 0))
     if not data:
-        data = _encode_classical(pixels)
-    elif may_beat(pixels, len(data), careful=wanted.careful, threads=threads):
-        data = min(data, _encode_classical(pixels), key=len)
+        data = _encode_classical(picture)
+    elif may_beat(picture.colour, len(data) - beside, careful=wanted.careful, threads=work.thread_count):
+        data = min(data, _encode_classical(picture), key=len)
     if verify:
-        _verify(data, pixels, chosen, threads, device, _labelled(progress, "verify"), limits, memory)
+        _verify(data, picture, chosen, work.labelled("verify"), limits)
     return data
+
+
+def by_diffusion(picture: Picture) -> bool:
+    """Whether diffusion serves the picture: grey and RGB of 8 bits, with and without alpha."""
+    return picture.depth == 8 and picture.mode is not Mode.PALETTE
 
 
 @guarded
@@ -98,60 +134,68 @@ def decode(
     progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
     memory: int | None = None,
-) -> Pixels:
-    """Pixels uint8 (H, W) or (H, W, 3) of a file's bytes.
+) -> Samples:
+    """Pixels of a file's bytes: uint8 or (16-bit images) uint16, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).
 
-    scale: 1 for the exact pixels, 2, 4 or 8 for a preview of ceil(H/scale) rows and ceil(W/scale) columns out
-    of the coarse scales (of very small images the coarsest there is).  threads, device, progress, memory: as
-    in encode.  limits: what is refused as too large.
+    Palettes are given as RGB or RGBA, grey of fewer than 8 bits is scaled to 0..255; decode_picture gives
+    indices and values as they are, and metadata.  scale: 1 for the exact pixels, 2, 4 or 8 for a preview of 8
+    bits, ceil(H/scale) rows and ceil(W/scale) columns out of the coarse scales (of very small images the
+    coarsest there is).  threads, device, progress, memory: as in encode.  limits: what is refused as too
+    large.
 
     Raises DamagedFileError (also when the pixels' checksum does not agree), LimitError, ModelMissingError,
     UsageError, and MachineError where this machine computes differently.
     """
     if scale not in SCALES:
         raise UsageError(f"scale 1/{scale} does not exist; allowed are {', '.join(f'1/{s}' for s in SCALES)}")
-    _check_device(device)
-    header, lanes = unpack(data, limits)
-    if header.kind is not Kind.DIFFUSION:
-        pixels = decode_classical(header.kind, lanes[0], header)
-        if not _agree(pixels, header):
-            raise _other_pixels(header)
-        return _preview(pixels, scale)
-    from vdmcompress.model_file import find_model
-
-    model = find_model(header.model)
-    return _decode_diffusion(header, lanes, model, scale, _thread_count(threads), device, progress, memory)
+    work = _work(threads, device, progress, memory)
+    header, parts = unpack(data, limits)
+    found = _decode(header, parts, scale, work)
+    return found.array() if isinstance(found, Picture) else found
 
 
-def _as_pixels(image: Pixels | Image.Image, limits: Limits) -> Pixels:
-    pixels = image_pixels(image) if isinstance(image, Image.Image) else image
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        met = f"an array of {pixels.dtype}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise UnsupportedImageError(f"image: {met}; allowed are uint8 arrays and Pillow images; convert it")
-    if pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or pixels.size == 0:
-        raise UnsupportedImageError(
-            f"image has shape {pixels.shape}; allowed are (H, W) for grey and (H, W, 3) for RGB, not empty"
-        )
-    height, width = pixels.shape[:2]
-    most = limits.max_pixels
-    if height * width > most:
-        raise LimitError(f"image of {width}x{height} pixels, allowed are {most} in all; cut it into parts")
-    return np.ascontiguousarray(pixels)
+@guarded
+def decode_picture(
+    data: Data,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    memory: int | None = None,
+) -> Picture:
+    """The picture of a file's bytes, with mode, depth, palette and metadata.
+
+    Options and errors as in decode.
+    """
+    work = _work(threads, device, progress, memory)
+    header, parts = unpack(data, limits)
+    return cast(Picture, _decode(header, parts, 1, work))
 
 
-def _check_device(device: str) -> None:
+def _work(threads: int | None, device: str, progress: Progress | None, memory: int | None) -> _Work:
+    """How the networks are run, as a caller may ask for it."""
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
-
-
-def _thread_count(threads: int | None) -> int:
-    if threads is None:
-        from vdmcompress.engine import default_threads
-
-        return default_threads()
-    if threads < 1:
+    if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; allowed are 1 and more, or None for all processors")
-    return threads
+    return _Work(threads, device, progress, memory)
+
+
+def _as_picture(image: Samples | Image.Image | Picture, limits: Limits) -> Picture:
+    if isinstance(image, Image.Image):
+        image = image_picture(image)
+    picture = image if isinstance(image, Picture) else array_picture(image)
+    fault = picture.fault()
+    if fault is not None:
+        raise UnsupportedImageError(f"image: {fault}; see vdmcompress.picture.Picture")
+    most = limits.max_pixels
+    if picture.height * picture.width > most:
+        size = f"{picture.width}x{picture.height}"
+        raise LimitError(f"image of {size} pixels, allowed are {most} in all; cut it into parts")
+    if picture.chunks:
+        pack_section(picture.chunks)
+    return replace(picture, pixels=np.ascontiguousarray(picture.pixels))
 
 
 def _load_model(name: str | None) -> Model:
@@ -160,56 +204,107 @@ def _load_model(name: str | None) -> Model:
     return load_model(name)
 
 
-def _header(kind: Kind, pixels: Pixels, model: bytes = b"", plan: int = 0, lanes: int = 1) -> Header:
-    height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else 3
-    return Header(kind, width, height, channels, _pixel_crc(pixels), model, plan, lanes)
+def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
+    """Header of a picture; what a diffusion payload needs is put in later."""
+    return Header(
+        kind,
+        picture.width,
+        picture.height,
+        picture.mode.channels,
+        pixel_crc(picture),
+        depth=picture.depth,
+        indexed=picture.mode is Mode.PALETTE,
+        alpha=alpha,
+        chunks=picture.chunks,
+    )
 
 
 def _encode_diffusion(
-    pixels: Pixels,
-    model: Model,
-    threads: int,
-    device: str,
-    order: tuple[int, ...],
-    progress: Progress | None,
-    memory: int | None,
-) -> bytes | None:
-    """The file with a diffusion payload; None where that is so short that no file may hold it (`holds`)."""
+    picture: Picture, model: Model, order: tuple[int, ...], work: _Work
+) -> tuple[bytes, int] | None:
+    """File, and how many of its bytes are for alpha and metadata.
+
+    None where the lanes are so short that no file may hold them (`holds`).
+    """
     from vdmcompress.cascade import encode_pixels
 
-    encoded = encode_pixels(pixels, model, threads, progress, device=device, order=order, memory=memory)
-    header = _header(Kind.DIFFUSION, pixels, model.hash8, encoded.plan, len(encoded.lanes))
-    return pack(header, encoded.lanes) if holds(header, sum(map(len, encoded.lanes))) else None
+    encoded = encode_pixels(
+        picture.colour,
+        model,
+        work.thread_count,
+        work.progress,
+        device=work.device,
+        order=order,
+        memory=work.memory,
+    )
+    alpha, parts = None, list(encoded.lanes)
+    beside = len(pack_section(picture.chunks)) if picture.chunks else 0
+    if picture.alpha is not None:
+        alpha, plane = encode_classical(picture.alpha)
+        parts.insert(0, plane)
+        beside += len(plane)
+    header = _header(Kind.DIFFUSION, picture, alpha)
+    header = replace(header, model=model.hash8, plan=encoded.plan, lanes=len(encoded.lanes))
+    held = holds(header, sum(map(len, encoded.lanes)))
+    return (pack(header, parts), beside) if held else None
 
 
-def _encode_classical(pixels: Pixels) -> bytes:
-    kind, payload = encode_classical(pixels)
-    return pack(_header(kind, pixels), [payload])
+def _encode_classical(picture: Picture) -> bytes:
+    kind, payload = encode_classical(picture.pixels, picture.depth, picture.mode is Mode.PALETTE)
+    return pack(_header(kind, picture), [payload])
+
+
+def _decode(header: Header, parts: list[memoryview], scale: int, work: _Work) -> Picture | Samples:
+    """The picture whose checksum agrees; or, of another scale than 1, its preview."""
+    plane = None if header.alpha is None else _decode_alpha(header, parts[0])
+    lanes = parts if plane is None else parts[1:]
+    if header.kind is not Kind.DIFFUSION:
+        picture = _join(header, decode_classical(header.kind, lanes[0], header), plane)
+        if not _agree(picture, header):
+            raise _other_pixels(header)
+        return picture if scale == 1 else preview(picture.array(), scale)
+    from vdmcompress.model_file import find_model
+
+    model = find_model(header.model)
+    return _decode_diffusion(header, lanes, plane, model, scale, work)
+
+
+def _decode_alpha(header: Header, part: memoryview) -> Pixels:
+    """The alpha plane (H, W) that is a part of its own."""
+    kind = header.alpha or Kind.PNG
+    return decode_classical(kind, part, Header(kind, header.width, header.height, 1, 0))
+
+
+def _join(header: Header, pixels: Samples, plane: Pixels | None) -> Picture:
+    """The picture of the lanes' samples and of an alpha plane."""
+    if plane is not None:
+        pixels = np.dstack((pixels, plane))
+    return Picture(header.mode, header.depth, pixels, header.chunks)
 
 
 def _decode_diffusion(
     header: Header,
     lanes: list[memoryview],
+    plane: Pixels | None,
     model: Model,
     scale: int,
-    threads: int,
-    device: str,
-    progress: Progress | None,
-    memory: int | None,
-) -> Pixels:
+    work: _Work,
+) -> Picture | Pixels:
     """Decode; where the result is wrong, once more on the reference path, to tell machine and file apart."""
     failure: VdmError = _other_pixels(header)
-    for way in (device, REFERENCE_DEVICE):
+    for way in (work.device, REFERENCE_DEVICE):
         try:
-            pixels = _decode_once(header, lanes, model, scale, threads, way, progress, memory)
+            pixels = _decode_once(header, lanes, model, scale, replace(work, device=way))
         except VdmError as error:
             if error.exit_code != DamagedFileError.exit_code:
                 raise
             failure = error
         else:
-            if scale > 1 or _agree(pixels, header):
-                return pixels
+            if scale > 1:
+                return pixels if plane is None else np.dstack((pixels, preview(plane, scale)))
+            picture = _join(header, pixels, plane)
+            if _agree(picture, header):
+                return picture
             failure = _other_pixels(header)
     faults = _machine_faults(model)
     if faults:
@@ -225,69 +320,48 @@ def _machine_faults(model: Model) -> tuple[str, ...]:
     return tuple(f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound)
 
 
-def _decode_once(
-    header: Header,
-    lanes: list[memoryview],
-    model: Model,
-    scale: int,
-    threads: int,
-    device: str,
-    progress: Progress | None,
-    memory: int | None,
-) -> Pixels:
+def _decode_once(header: Header, lanes: list[memoryview], model: Model, scale: int, work: _Work) -> Pixels:
     from vdmcompress.cascade import decode_pixels
 
-    size = (header.height, header.width, header.channels)
+    size = (header.height, header.width, header.payload_channels)
     payload = [bytes(lane) for lane in lanes]
     return decode_pixels(
-        payload, *size, header.plan, model, threads, scale, progress, device=device, memory=memory
+        payload,
+        *size,
+        header.plan,
+        model,
+        work.thread_count,
+        scale,
+        work.progress,
+        device=work.device,
+        memory=work.memory,
     )
 
 
-def _pixel_crc(pixels: Pixels) -> int:
-    return zlib.crc32(np.ascontiguousarray(pixels).data)
-
-
-def _agree(pixels: Pixels, header: Header) -> bool:
-    return _pixel_crc(pixels) == header.pixel_crc
+def _agree(picture: Picture, header: Header) -> bool:
+    return pixel_crc(picture) == header.pixel_crc
 
 
 def _other_pixels(header: Header) -> DamagedFileError:
     return damaged(f"its pixels do not have the CRC-32 {header.pixel_crc:08x} of its header")
 
 
-def _preview(pixels: Pixels, scale: int) -> Pixels:
-    """LL of the scale as a picture, as a diffusion payload gives it."""
-    if scale == 1:
-        return pixels
-    planes = forward_colour(pixels)
-    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1)):
-        planes = haar_forward(planes).ll
-    return inverse_colour(planes, clip=True)
-
-
-def _verify(
-    data: bytes,
-    pixels: Pixels,
-    model: Model,
-    threads: int,
-    device: str,
-    progress: Progress | None,
-    limits: Limits,
-    memory: int | None,
-) -> None:
-    """Raise MachineError unless the bytes decode to the pixels."""
-    header, lanes = unpack(data, limits)
+def _verify(data: bytes, picture: Picture, model: Model | None, work: _Work, limits: Limits) -> None:
+    """Raise MachineError unless the bytes decode to the picture."""
+    header, parts = unpack(data, limits)
     try:
-        if header.kind is Kind.DIFFUSION:
-            found = _decode_once(header, lanes, model, 1, threads, device, progress, memory)
+        plane = None if header.alpha is None else _decode_alpha(header, parts[0])
+        if header.kind is Kind.DIFFUSION and model is not None:
+            lanes = parts[header.alpha is not None :]
+            pixels = _decode_once(header, lanes, model, 1, work)
         else:
-            found = decode_classical(header.kind, lanes[0], header)
+            pixels = decode_classical(header.kind, parts[-1], header)
     except VdmError as error:
         if error.exit_code != DamagedFileError.exit_code:
             raise
         raise _not_verified() from error
-    if not np.array_equal(found, pixels):
+    found = _join(header, pixels, plane)
+    if difference(found, picture) is not None or not _agree(found, header):
         raise _not_verified()
 
 
@@ -296,9 +370,3 @@ def _not_verified() -> MachineError:
         "the bytes made of this image do not decode to it on this machine, allowed are the same pixels only; "
         "run 'vdmc selftest'"
     )
-
-
-def _labelled(progress: Progress | None, what: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total, _: progress(done, total, what)

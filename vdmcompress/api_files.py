@@ -6,7 +6,6 @@ Errors are those of `api.py`, and OSError where the system refuses.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from vdmcompress import api
@@ -14,11 +13,13 @@ from vdmcompress.container import DEFAULT_LIMITS, Header, Limits
 from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.errors import UsageError
 from vdmcompress.files import PathLike, check_output, write_file
-from vdmcompress.image_io import read_image, write_image
+from vdmcompress.image_io import read_picture
+from vdmcompress.image_output import check_format, write_picture
+from vdmcompress.picture import array_picture
 
 __all__ = ["decode_file", "encode_file", "peek_file"]
 
-_FORMATS = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm"}
+_FORMATS = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
 
 
 def encode_file(
@@ -36,13 +37,14 @@ def encode_file(
 ) -> int:
     """Compress an image file; gives the number of bytes written.
 
+    The new file gets the permissions and times of the source.  What of the source is not kept is no error:
+    `image_io.read_picture` names it.
     limits: what of the source is refused as too large.  force: replace an existing target.  The rest: as in
     `encode`.
     """
     check_output(target, force=force, inputs=[source])
-    image = read_image(source, limits)
     data = api.encode(
-        image,
+        read_picture(source, limits),
         model=model,
         effort=effort,
         threads=threads,
@@ -50,7 +52,7 @@ def encode_file(
         verify=verify,
         progress=progress,
     )
-    write_file(target, data, force=force, inputs=[source])
+    write_file(target, data, force=force, inputs=[source], like=source)
     return len(data)
 
 
@@ -67,18 +69,24 @@ def decode_file(
 ) -> int:
     """Decode to an image file, PNG, WebP (lossless) or PPM by its suffix; gives the number of bytes written.
 
-    force: replace an existing target.  The rest: as in `decode`.
+    Metadata that the format cannot hold is left out (PNG holds everything); a picture that it cannot hold
+    raises UnsupportedImageError.  force: replace an existing target.  The rest: as in `decode`.
     """
     suffix = Path(target).suffix.lower()
     if suffix not in _FORMATS:
         raise UsageError(f"suffix {suffix!r} of output names no format; allowed are {', '.join(_FORMATS)}")
     check_output(target, force=force, inputs=[source])
     data = Path(source).read_bytes()
-    pixels = api.decode(data, scale=scale, threads=threads, device=device, progress=progress, limits=limits)
-    image = io.BytesIO()
-    write_image(pixels, image, _FORMATS[suffix])
-    write_file(target, image.getvalue(), force=force, inputs=[source])
-    return len(image.getvalue())
+    if scale == 1:
+        check_format(api.peek(data, limits), _FORMATS[suffix])
+        picture = api.decode_picture(data, threads=threads, device=device, progress=progress, limits=limits)
+    else:
+        picture = array_picture(
+            api.decode(data, scale=scale, threads=threads, device=device, progress=progress, limits=limits)
+        )
+    image, _ = write_picture(picture, _FORMATS[suffix])
+    write_file(target, image, force=force, inputs=[source], like=source)
+    return len(image)
 
 
 def peek_file(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> Header:

@@ -1,6 +1,7 @@
 """Classical coding for what diffusion does not serve: the best of WebP lossless and PNG.
 
-A WebP payload is the bare VP8L bitstream; its RIFF wrapping (20 bytes) is put back for decoding.
+A WebP payload is the bare VP8L bitstream; its RIFF wrapping (20 bytes) is put back for decoding. Grey and
+indices are stored in it as RGB with equal channels; alpha stays alpha.
 """
 
 import io
@@ -10,19 +11,22 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, WebPImagePlugin
+from PIL import Image, WebPImagePlugin
 
 from vdmcompress.container import Header, Kind
-from vdmcompress.errors import damaged
-from vdmcompress.image_io import DECODER_ERRORS, WEBP_SIDE
+from vdmcompress.errors import DECODER_ERRORS, damaged
+from vdmcompress.picture import Samples, mode_of
+from vdmcompress.png import parse_png, png_of, png_samples, png_size
 
-__all__ = ["decode_classical", "encode_classical", "may_beat"]
+__all__ = ["WEBP_SIDE", "decode_classical", "encode_classical", "may_beat"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _RIFF_BYTES: Final = 20
 _VP8L_SIGNATURE: Final = 0x2F
-_PNG_IHDR: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+WEBP_SIDE: Final = 16383
+"""Most pixels that a WebP has on a side."""
 
 SMALL_PIXELS: Final = 1 << 12
 """Up to here full effort takes milliseconds, and no screen is asked."""
@@ -46,14 +50,15 @@ RUN_VALUES: Final = 24
 _HASH_SEED: Final = 0x9E3779B97F4A7C15
 
 
-def encode_classical(pixels: Pixels) -> tuple[Kind, bytes]:
+def encode_classical(pixels: Samples, depth: int = 8, indexed: bool = False) -> tuple[Kind, bytes]:
     """Kind and payload: the smaller of WebP (lossless, method 6, quality 100, exact) and PNG.
 
-    pixels: uint8 (H, W) or (H, W, 3).  Beyond 16383 pixels a side it is PNG.  Takes 20 to 40 seconds a
+    pixels: uint8 or (depth 16) uint16, (H, W) or (H, W, 2..4); values below 2**depth.  indexed: they are
+    indices of a palette.  16 bits, and more than 16383 pixels a side, are PNG.  Takes 20 to 40 seconds a
     megapixel on photographs, less on others.
     """
-    candidates = [(Kind.PNG, _png(pixels))]
-    if max(pixels.shape[:2]) <= WEBP_SIDE:
+    candidates = [(Kind.PNG, _png(pixels, depth, indexed))]
+    if depth <= 8 and max(pixels.shape[:2]) <= WEBP_SIDE:
         candidates += [(Kind.WEBP, _webp(pixels, method)) for method in (6, 2)]
     return min(candidates, key=lambda candidate: len(candidate[1]))
 
@@ -94,37 +99,56 @@ def may_beat(pixels: Pixels, size: int, *, careful: bool = True, threads: int = 
     return True
 
 
-def decode_classical(kind: Kind, data: bytes | memoryview, header: Header) -> Pixels:
-    """Pixels uint8 (H, W) or (H, W, 3) of a classical payload.
+def decode_classical(kind: Kind, data: bytes | memoryview, header: Header) -> Samples:
+    """Samples of a classical payload: uint8 or (depth 16) uint16, (H, W) or (H, W, C) without an alpha apart.
 
-    Raises DamagedFileError unless it decodes to the header's size and channels; the size in the payload is
-    checked before anything is allocated for it.
+    Raises DamagedFileError unless it decodes to the header's size, channels and depth; the size in the
+    payload is checked before anything is allocated for it.
     """
     data = bytes(data)
-    size = _webp_size(data) if kind is Kind.WEBP else _png_size(data)
+    try:
+        size = _webp_size(data) if kind is Kind.WEBP else png_size(data)
+    except ValueError as error:
+        raise damaged(f"its payload is no {'VP8L bitstream' if kind is Kind.WEBP else 'PNG'}") from error
     if size != (header.width, header.height):
         raise damaged(
             f"{kind.name} payload of {size[0]}x{size[1]}, header says {header.width}x{header.height}"
         )
     try:
-        if kind is Kind.WEBP:
-            image: Image.Image = WebPImagePlugin.WebPImageFile(io.BytesIO(_wrap(data)))
-        else:
-            image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-        with image:
-            image.load()
-            pixels = np.array(image)
+        pixels = _webp_samples(data, header) if kind is Kind.WEBP else _png_samples(data, header)
     except DECODER_ERRORS as error:
         raise damaged(f"{kind.name} payload: {error}") from error
-    if kind is Kind.WEBP and header.channels == 1 and pixels.ndim == 3:
-        pixels = np.ascontiguousarray(pixels[:, :, 0])
-    shape = (header.height, header.width) if header.channels == 1 else (header.height, header.width, 3)
-    if pixels.dtype != np.uint8 or pixels.shape != shape:
+    shape = (header.height, header.width, header.payload_channels)[: 2 if header.payload_channels == 1 else 3]
+    if pixels.dtype != (np.uint16 if header.depth == 16 else np.uint8) or pixels.shape != shape:
         raise damaged(f"{kind.name} payload holds {pixels.dtype} {pixels.shape}, header says {shape}")
+    if header.depth < 8 and int(pixels.max()) >> header.depth:
+        raise damaged(f"{kind.name} payload holds {pixels.max()} in {header.depth} bits")
     return pixels
 
 
-def _webp(pixels: Pixels, method: int, quality: int = 100) -> bytes:
+def _webp_samples(data: bytes, header: Header) -> Pixels:
+    """Samples of a VP8L bitstream, as many a pixel as the header says (alpha that it leaves out is 255)."""
+    with WebPImagePlugin.WebPImageFile(io.BytesIO(_wrap(data))) as image:
+        image.load()
+        pixels = np.array(image)
+    channels = header.payload_channels
+    if channels in (1, 3):
+        return np.ascontiguousarray(pixels[:, :, 0]) if channels == 1 else pixels
+    if pixels.shape[2] == 3:
+        pixels = np.dstack((pixels, np.full(pixels.shape[:2], 255, np.uint8)))
+    return pixels if channels == 4 else np.ascontiguousarray(pixels[:, :, (0, 3)])
+
+
+def _png_samples(data: bytes, header: Header) -> Samples:
+    """Samples of a PNG, which must have the mode and depth of the header."""
+    png = parse_png(data)
+    mode = mode_of(header.payload_channels, header.indexed)
+    if (png.mode, png.depth) != (mode, header.depth):
+        raise ValueError(f"{png.depth} bits of {png.mode.name}, header says {header.depth} of {mode.name}")
+    return png_samples(png)
+
+
+def _webp(pixels: Samples, method: int, quality: int = 100) -> bytes:
     """VP8L bitstream of pixels."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "WEBP", lossless=True, method=method, quality=quality, exact=True)
@@ -138,10 +162,8 @@ def _size(pixels: Pixels, method: int) -> int:
     return len(_webp(pixels, method, 75))
 
 
-def _png(pixels: Pixels) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
-    return out.getvalue()
+def _png(pixels: Samples, depth: int = 8, indexed: bool = False) -> bytes:
+    return png_of(pixels, mode_of(1 if pixels.ndim == 2 else pixels.shape[2], indexed), depth)
 
 
 def _wrap(bitstream: bytes) -> bytes:
@@ -153,17 +175,9 @@ def _wrap(bitstream: bytes) -> bytes:
 def _webp_size(data: bytes) -> tuple[int, int]:
     """Width and height that a VP8L bitstream states: 14 bits each, less one, after the signature."""
     if len(data) < 5 or data[0] != _VP8L_SIGNATURE:
-        raise damaged("its payload is no VP8L bitstream")
+        raise ValueError("no VP8L signature")
     bits = int.from_bytes(data[1:5], "little")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a PNG states."""
-    if len(data) < len(_PNG_IHDR) + 8 or not data.startswith(_PNG_IHDR):
-        raise damaged("its payload is no PNG")
-    width, height = struct.unpack_from(">II", data, len(_PNG_IHDR))
-    return width, height
 
 
 def _copies(pixels: Pixels) -> float:

@@ -1,6 +1,7 @@
 """The file format: header, payload in lanes, checksums (byte table in docs/format.md).
 
-    magic  version  kind and mode  width  height  [model  plan  lanes  lengths]  pixel CRC | lanes | file CRC
+    magic  version  kind and mode  width  height  [layout]  [model  plan  lanes  lengths]
+    [alpha: kind  length]  pixel CRC  [metadata]  |  [alpha]  lanes  |  file CRC
 
 Nothing is believed before the checksum of the whole file agrees, and everything is bounded before it is used.
 """
@@ -9,11 +10,14 @@ import struct
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from vdmcompress.chunks import Chunk, chunk_fault, pack_section, read_section
 from vdmcompress.errors import LimitError, UnsupportedImageError, UsageError, damaged
+from vdmcompress.picture import DEPTHS, Mode, mode_name, mode_of
+from vdmcompress.wire import Reader, varint
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -46,9 +50,14 @@ FREE_PIXELS: Final = 1 << 12
 PIXELS_PER_BYTE: Final = 64
 """A diffusion payload of n bytes holds at most FREE_PIXELS + n * PIXELS_PER_BYTE pixels (docs/format.md)."""
 _CRC_BYTES: Final = 4
-_VARINT_BYTES: Final = 5
 _KIND_BITS: Final = 0x03
 _COLOUR_BIT: Final = 0x04
+_LAYOUT_BIT: Final = 0x08
+_METADATA_BIT: Final = 0x10
+_MODE_BITS: Final = 0x07
+_DEPTH_SHIFT: Final = 3
+_DEPTH_BITS: Final = 0x38
+_ALPHA_BIT: Final = 0x40
 _MOST_PIXEL_BYTES: Final = 9
 _MOST_OTHER_BYTES: Final = 1 << 26
 """No sound file is longer: eight bytes a pixel hold 16-bit RGBA plainly; the rest is for what is no pixel."""
@@ -66,10 +75,13 @@ class Kind(IntEnum):
 class Header:
     """What a file says of itself.
 
-    kind: how the payload codes the pixels.  width, height: pixels, at least 1.  channels: 1 grey or 3 RGB, of
-    8 bits.  pixel_crc: CRC-32 of the pixels, row by row, the channels of a pixel together.
+    kind: how the payload codes the pixels.  width, height: pixels, at least 1.  channels: samples of a pixel,
+    1 grey or index, 2 grey and alpha, 3 RGB, 4 RGB and alpha.  pixel_crc: `picture.pixel_crc` of the picture.
     model: first 8 bytes of the model's hash.  plan: index of the list of latents.  lanes: 1..64 parts of the
     payload.  The classical kinds have no model (empty), plan 0 and one lane.
+    depth: bits of a sample, 1, 2, 4, 8 or 16.  indexed: the one channel holds indices of a palette.
+    alpha: how the alpha plane is coded, if it is a part of its own before the lanes (8 bits only).
+    chunks: palette and metadata.
     """
 
     kind: Kind
@@ -81,15 +93,34 @@ class Header:
     plan: int = 0
     lanes: int = 1
     version: int = VERSION
+    depth: int = 8
+    indexed: bool = False
+    alpha: Kind | None = None
+    chunks: tuple[Chunk, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        """What the samples of a pixel are."""
+        return mode_of(self.channels, self.indexed)
+
+    @property
+    def payload_channels(self) -> int:
+        """Samples of a pixel that the lanes code: all, or all but alpha where that is apart."""
+        return self.channels if self.alpha is None else self.channels - 1
 
     def fault(self) -> str | None:
         """What cannot be in a header, in words; None for a sound one."""
+        return self.field_fault() or chunk_fault(self.chunks, self.indexed)
+
+    def field_fault(self) -> str | None:
+        """What cannot be in a header but for its chunks, in words."""
         classical = self.kind is not Kind.DIFFUSION
         checks = (
             (self.version == VERSION, f"format version {self.version}, allowed {VERSION}"),
             (self.width >= 1 and self.height >= 1, f"size {self.width}x{self.height}, allowed 1x1 and more"),
             (max(self.width, self.height) < 2**32, f"size {self.width}x{self.height}, allowed under 2**32"),
-            (self.channels in (1, 3), f"{self.channels} channels, allowed 1 and 3"),
+            (1 <= self.channels <= 4, f"{self.channels} channels, allowed 1..4"),
+            (not self.indexed or self.channels == 1, f"{self.channels} channels of indices, allowed 1"),
             (0 <= self.pixel_crc < 2**32, f"pixel CRC {self.pixel_crc}, allowed 0..2**32-1"),
             (0 <= self.plan < 2**32, f"plan {self.plan}, allowed 0..2**32-1"),
             (1 <= self.lanes <= MAX_LANES, f"{self.lanes} lanes, allowed 1..{MAX_LANES}"),
@@ -98,6 +129,21 @@ class Header:
                 f"model hash of {len(self.model)} bytes, allowed {MODEL_BYTES} (classical kinds 0)",
             ),
             (not classical or (self.plan, self.lanes) == (0, 1), f"plan or lanes with {self.kind.name}"),
+        )
+        found = next((text for sound, text in checks if not sound), None)
+        return found or self._layout_fault()
+
+    def _layout_fault(self) -> str | None:
+        """What cannot be of mode, depth, alpha and kind, in words."""
+        name = mode_name(self.mode, self.depth)
+        apart = self.alpha is not None
+        served = self.depth == 8 and not self.indexed and self.payload_channels in (1, 3)
+        checks = (
+            (self.depth in DEPTHS[self.mode], name),
+            (not apart or (self.channels in (2, 4) and self.depth == 8), f"an alpha plane in {name}"),
+            (self.alpha is not Kind.DIFFUSION, "an alpha plane of kind DIFFUSION"),
+            (self.kind is not Kind.DIFFUSION or served, f"kind DIFFUSION for {name}"),
+            (self.kind is not Kind.WEBP or self.depth <= 8, f"kind WEBP for {name}"),
         )
         return next((text for sound, text in checks if not sound), None)
 
@@ -113,21 +159,26 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 def pack(header: Header, payload: Sequence[Data]) -> bytes:
-    """The file of a header and its lanes; UsageError where the two contradict each other or the format."""
+    """The file of a header and its parts: the alpha plane where it is apart, then the lanes.
+
+    Raises UsageError where they contradict each other or the format, LimitError for too much metadata.
+    """
     fault = header.fault()
-    if fault is None and len(payload) != header.lanes:
-        fault = f"{len(payload)} lanes of payload, header has {header.lanes}"
-    if fault is None and not holds(header, sum(len(lane) for lane in payload)):
-        fault = _too_short(header, sum(len(lane) for lane in payload))
+    apart = header.alpha is not None
+    if fault is None and len(payload) != header.lanes + apart:
+        fault = f"{len(payload) - apart} lanes of payload, header has {header.lanes}"
+    lanes = sum(len(lane) for lane in payload[apart:])
+    if fault is None and not holds(header, lanes):
+        fault = _too_short(header, lanes)
     if fault is not None:
         raise UsageError(f"no file can hold {fault}")
-    head = _pack_head(header, [len(lane) for lane in payload])
+    head = _pack_head(header, [len(part) for part in payload])
     body = b"".join((head, *payload))
     return body + struct.pack("<I", zlib.crc32(body))
 
 
 def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[memoryview]]:
-    """Header and lanes of a file.
+    """Header and parts of a file: the alpha plane where it is apart, then the lanes.
 
     Raises DamagedFileError for anything but a whole and unaltered file, UnsupportedImageError for a file of
     another format version, LimitError for an image beyond the limits, UsageError for what is no bytes.
@@ -138,15 +189,16 @@ def unpack(data: Data, limits: Limits = DEFAULT_LIMITS) -> tuple[Header, list[me
     stored = int.from_bytes(view[-_CRC_BYTES:], "little")
     if len(view) < len(MAGIC) + 1 + _CRC_BYTES or zlib.crc32(body) != stored:
         raise damaged(f"the CRC-32 of its {len(view)} bytes does not agree")
-    header, lengths, start = _read_head(_Reader(body, len(MAGIC)))
+    header, lengths, start = _read_head(Reader(body, len(MAGIC)))
     _check_pixels(header, limits)
-    if not holds(header, sum(lengths)):
-        raise damaged(_too_short(header, sum(lengths)))
-    lanes = []
+    lanes = sum(lengths[header.alpha is not None :])
+    if not holds(header, lanes):
+        raise damaged(_too_short(header, lanes))
+    parts = []
     for length in lengths:
-        lanes.append(body[start : start + length])
+        parts.append(body[start : start + length])
         start += length
-    return header, lanes
+    return header, parts
 
 
 def peek(data: Data, limits: Limits = DEFAULT_LIMITS) -> Header:
@@ -155,7 +207,7 @@ def peek(data: Data, limits: Limits = DEFAULT_LIMITS) -> Header:
 
 
 def holds(header: Header, payload: int) -> bool:
-    """Whether a payload of so many bytes may belong to the header.
+    """Whether lanes of so many bytes may belong to the header.
 
     Only diffusion has a bound: it ties the work of decoding to the size of the file, so that no small file
     can ask for an hour of network time.  Such images are left to the classical kinds.
@@ -178,16 +230,19 @@ def longest(start: Data, limits: Limits = DEFAULT_LIMITS) -> int:
     """
     view = _bytes_of(start)
     _check_magic(view)
-    reader = _Reader(view, len(MAGIC))
+    reader = Reader(view, len(MAGIC))
     reader.end = sys.maxsize
-    header, _, _ = _read_head(reader)
+    header, _, _ = _read_fields(reader)
+    fault = header.field_fault()
+    if fault is not None:
+        raise damaged(fault)
     _check_pixels(header, limits)
     return header.width * header.height * _MOST_PIXEL_BYTES + _MOST_OTHER_BYTES
 
 
 def file_lengths(data: Data) -> tuple[int, int]:
-    """(bytes that are not payload, bytes of payload) of a file."""
-    payload = sum(len(lane) for lane in unpack(data)[1])
+    """(bytes that are not payload, bytes of payload) of a file; an alpha plane is payload, metadata not."""
+    payload = sum(len(part) for part in unpack(data)[1])
     return memoryview(data).nbytes - payload, payload
 
 
@@ -220,36 +275,38 @@ def _check_pixels(header: Header, limits: Limits) -> None:
 
 
 def _pack_head(header: Header, lengths: Sequence[int]) -> bytes:
-    mode = header.kind | (_COLOUR_BIT if header.channels == 3 else 0)
-    parts = [MAGIC, bytes((header.version, mode)), _varint(header.width), _varint(header.height)]
+    """Everything before the first part; lengths: bytes of the parts."""
+    mode = header.kind | (_COLOUR_BIT if header.payload_channels >= 3 else 0)
+    layout = _layout(header)
+    mode |= (_LAYOUT_BIT if layout else 0) | (_METADATA_BIT if header.chunks else 0)
+    parts = [MAGIC, bytes((header.version, mode)), varint(header.width), varint(header.height), layout]
+    apart = header.alpha is not None
     if header.kind is Kind.DIFFUSION:
-        parts += [header.model, _varint(header.plan), _varint(header.lanes)]
-        parts += [_varint(length) for length in lengths[:-1]]
+        parts += [header.model, varint(header.plan), varint(header.lanes)]
+        parts += [varint(length) for length in lengths[apart:-1]]
+    if header.alpha is not None:
+        parts += [bytes((header.alpha,)), varint(lengths[0])]
     parts.append(struct.pack("<I", header.pixel_crc))
+    if header.chunks:
+        parts.append(pack_section(header.chunks))
     return b"".join(parts)
 
 
-def _read_head(reader: "_Reader") -> tuple[Header, list[int], int]:
-    """Header, lengths of the lanes, start of the first lane."""
-    version = reader.byte()
-    if version != VERSION:
-        raise UnsupportedImageError(
-            f"file of format version {version}, this program reads {VERSION}; use the version that made it"
-        )
-    mode = reader.byte()
-    if mode & ~(_KIND_BITS | _COLOUR_BIT) or mode & _KIND_BITS not in Kind.__members__.values():
-        raise damaged(f"kind and mode {mode:#04x} does not exist")
-    kind = Kind(mode & _KIND_BITS)
-    width, height = reader.varint(), reader.varint()
-    model, plan, lengths = b"", 0, []
-    lanes = 1
-    if kind is Kind.DIFFUSION:
-        model, plan, lanes = reader.take(MODEL_BYTES), reader.varint(), reader.varint()
-        if lanes <= MAX_LANES:
-            lengths = [reader.varint() for _ in range(lanes - 1)]
-    pixel_crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
-    channels = 3 if mode & _COLOUR_BIT else 1
-    header = Header(kind, width, height, channels, pixel_crc, model, plan, lanes, version)
+def _layout(header: Header) -> bytes:
+    """The byte of mode, depth and alpha; empty for 8-bit grey and RGB, which the bit of colour tells."""
+    if header.depth == 8 and header.mode in (Mode.GREY, Mode.RGB):
+        return b""
+    apart = _ALPHA_BIT if header.alpha is not None else 0
+    return bytes((header.mode | (header.depth.bit_length() - 1) << _DEPTH_SHIFT | apart,))
+
+
+def _read_head(reader: Reader) -> tuple[Header, list[int], int]:
+    """Header, lengths of the parts, start of the first one."""
+    header, lengths, more = _read_fields(reader)
+    if more:
+        header = replace(header, chunks=read_section(reader))
+        if not header.chunks:
+            raise damaged("metadata without anything in them")
     fault = header.fault()
     last = reader.left - sum(lengths)
     if fault is None and last < 0:
@@ -259,48 +316,46 @@ def _read_head(reader: "_Reader") -> tuple[Header, list[int], int]:
     return header, [*lengths, last], reader.at
 
 
-def _varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, lowest first, the high bit says that more follow."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _read_fields(reader: Reader) -> tuple[Header, list[int], bool]:
+    """Header without chunks, lengths of all parts but the last, whether chunks follow; all unchecked."""
+    version = reader.byte()
+    if version != VERSION:
+        raise UnsupportedImageError(
+            f"file of format version {version}, this program reads {VERSION}; use the version that made it"
+        )
+    first = reader.byte()
+    known = _KIND_BITS | _COLOUR_BIT | _LAYOUT_BIT | _METADATA_BIT
+    if first & ~known or first & _KIND_BITS not in Kind.__members__.values():
+        raise damaged(f"kind and mode {first:#04x} does not exist")
+    kind = Kind(first & _KIND_BITS)
+    width, height = reader.varint(), reader.varint()
+    mode, depth, apart = Mode.RGB if first & _COLOUR_BIT else Mode.GREY, 8, False
+    if first & _LAYOUT_BIT:
+        mode, depth, apart = _read_layout(reader.byte(), bool(first & _COLOUR_BIT))
+    model, plan, lanes, lengths = b"", 0, 1, []
+    if kind is Kind.DIFFUSION:
+        model, plan, lanes = reader.take(MODEL_BYTES), reader.varint(), reader.varint()
+        if lanes <= MAX_LANES:
+            lengths = [reader.varint() for _ in range(lanes - 1)]
+    alpha = None
+    if apart:
+        number = reader.byte()
+        if number not in (Kind.WEBP, Kind.PNG):
+            raise damaged(f"an alpha plane of kind {number}")
+        alpha, lengths = Kind(number), [reader.varint(), *lengths]
+    crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
+    indexed = mode is Mode.PALETTE
+    header = Header(
+        kind, width, height, mode.channels, crc, model, plan, lanes, version, depth, indexed, alpha
+    )
+    return header, lengths, bool(first & _METADATA_BIT)
 
 
-@dataclass
-class _Reader:
-    """Reads a header front to back; every read is checked against the end."""
-
-    view: memoryview
-    at: int
-    end: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.end = len(self.view)
-
-    @property
-    def left(self) -> int:
-        return self.end - self.at
-
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise damaged("it ends within its header")
-        self.at += count
-        return bytes(self.view[self.at - count : self.at])
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def varint(self) -> int:
-        """A number below 2**32 in its shortest form; any other form is damage."""
-        value = 0
-        for i in range(_VARINT_BYTES):
-            byte = self.byte()
-            value |= (byte & 0x7F) << 7 * i
-            if byte < 0x80:
-                if (byte == 0 and i > 0) or value >= 2**32:
-                    break
-                return value
-        raise damaged("a number in its header is not in canonical form")
+def _read_layout(byte: int, colour: bool) -> tuple[Mode, int, bool]:
+    """Mode, depth, whether alpha is a part of its own; the byte must be needed and agree with the first."""
+    number, depth = byte & _MODE_BITS, 1 << ((byte & _DEPTH_BITS) >> _DEPTH_SHIFT)
+    known = byte & ~(_MODE_BITS | _DEPTH_BITS | _ALPHA_BIT) == 0 and number in Mode.__members__.values()
+    plain = depth == 8 and number in (Mode.GREY, Mode.RGB)
+    if not known or plain or (Mode(number).channels >= 3) != colour:
+        raise damaged(f"layout {byte:#04x} does not exist or contradicts the mode")
+    return Mode(number), depth, bool(byte & _ALPHA_BIT)

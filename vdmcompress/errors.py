@@ -13,9 +13,14 @@ VdmError                        1
 `-- MachineError                6   this machine computes differently
 """
 
+import struct
+import zlib
+from typing import Final
+
 from codec.errors import ShortStackError, StackFormatError, VdmError
 
 __all__ = [
+    "DECODER_ERRORS",
     "DamagedFileError",
     "DefectError",
     "LimitError",
@@ -29,6 +34,22 @@ __all__ = [
     "WriteError",
     "damaged",
 ]
+
+
+DECODER_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What the libraries that decode images raise on damaged input."""
 
 
 class UsageError(VdmError):

@@ -14,6 +14,7 @@ __all__ = ["check_output", "ignores_case", "write_file"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
+_PERMISSIONS: Final = 0o777
 _NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,13 +55,15 @@ def write_file(
     force: bool = False,
     inputs: Iterable[PathLike] = (),
     root: PathLike | None = None,
+    like: PathLike | None = None,
 ) -> None:
     """Write all of data to path by way of a temporary file in its folder: synced, renamed, folder synced.
 
     With force an existing file is replaced and keeps its permissions, and a symbolic link keeps pointing to
-    what is replaced. Folders that are missing below root, and root itself, are made. Whatever goes wrong, an
-    interrupt included, leaves no temporary file and the old file as it was; a process that is killed leaves
-    the old file or the new one, and may leave a temporary file (hidden, with the suffix .part).
+    what is replaced. like: a file whose permissions and times the new one gets instead. Folders that are
+    missing below root, and root itself, are made. Whatever goes wrong, an interrupt included, leaves no
+    temporary file and the old file as it was; a process that is killed leaves the old file or the new one,
+    and may leave a temporary file (hidden, with the suffix .part).
 
     Raises UsageError like check_output, WriteError where the system refuses.
     """
@@ -69,7 +72,7 @@ def write_file(
     try:
         if root is not None:
             _make_folders(target.parent)
-        _write(target, data, force)
+        _write(target, data, force, like)
     except OSError as error:
         if error.errno is None:
             raise
@@ -115,15 +118,17 @@ def _check_folder(target: Path, root: Path | None, force: bool) -> None:
         raise UsageError(f"folder {folder} of output {target.name} cannot be written to; name another one")
 
 
-def _write(target: Path, data: bytes | memoryview, force: bool) -> None:
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+def _write(target: Path, data: bytes | memoryview, force: bool, like: PathLike | None) -> None:
+    model = os.stat(like) if like is not None else target.stat() if target.exists() else None
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with open(part, "xb") as file:
-            if mode is not None:
-                os.chmod(part, mode)
+        with open(part, "xb", opener=_private if model is not None else None) as file:
             file.write(data)
             file.flush()
+            if model is not None:
+                os.chmod(part, stat.S_IMODE(model.st_mode) & _PERMISSIONS)
+            if like is not None and model is not None:
+                os.utime(part, ns=(model.st_atime_ns, model.st_mtime_ns))
             os.fsync(file.fileno())
         if force:
             os.replace(part, target)
@@ -132,6 +137,11 @@ def _write(target: Path, data: bytes | memoryview, force: bool) -> None:
         _sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read before it has its final permissions."""
+    return os.open(path, flags, 0o600)
 
 
 def _rename_new(part: Path, target: Path) -> None:
