@@ -35,6 +35,7 @@ class DecodeSettings:
     device: str
     threads: int | None
     max_pixels: int | None
+    max_memory: int | None = None
 
 
 @click.command(short_help="Decode compressed files to images.")
@@ -53,6 +54,7 @@ class DecodeSettings:
 @options.threads
 @options.jobs
 @options.max_pixels
+@options.max_memory
 @options.force
 @options.skip_existing
 @options.keep
@@ -69,6 +71,7 @@ def decode(
     threads: int,
     jobs: int,
     max_pixels: int | None,
+    max_memory: int | None,
     force: bool,
     skip_existing: bool,
     dry_run: bool,
@@ -99,7 +102,9 @@ def decode(
     report = Report(sources.total, as_json, quiet, verbose, to_stderr=to_stdout)
     tell_sources(report, sources, ".vdm files")
     factor = SCALES[scale] if scale else 1
-    settings = DecodeSettings(kind, factor, device, options.thread_count(threads, jobs), max_pixels)
+    settings = DecodeSettings(
+        kind, factor, device, options.thread_count(threads, jobs), max_pixels, max_memory
+    )
     if dry_run:
         from cli import estimate
 
@@ -137,7 +142,7 @@ def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | N
         "threads": settings.threads,
         "device": settings.device,
         "progress": progress,
-        **options.limits_given(settings.max_pixels),
+        **options.limits_given(settings.max_pixels, settings.max_memory),
     }
     if whole:
         check_format(header, kind)

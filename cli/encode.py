@@ -16,6 +16,7 @@ from cli.report import PRE_RELEASE, Report, bpd, printable, shape
 from cli.sources import IMAGE_SUFFIXES, STREAM, Selection
 from cli.streams import read_bytes
 from cli.targets import Target, coded_name, plan
+from vdmcompress.efforts import DEFAULT_EFFORT
 
 ADVICE = "use --full-name (a.png -> a.png.vdm), or a run with another -O for one of them"
 
@@ -27,9 +28,11 @@ class EncodeSettings:
     model: str | None
     device: str
     threads: int | None
-    latents: str
+    latents: str | None
     verify: bool
     max_pixels: int | None
+    max_memory: int | None = None
+    effort: int = DEFAULT_EFFORT
     strip: bool = False
 
 
@@ -39,12 +42,14 @@ class EncodeSettings:
 @options.stdout
 @options.output_dir
 @click.option("--full-name", is_flag=True, help="Keep the suffix of the image: a.png -> a.png.vdm.")
+@options.effort
 @options.model
+@options.latents
 @options.device
 @options.threads
 @options.jobs
-@options.latents
 @options.max_pixels
+@options.max_memory
 @options.force
 @options.skip_existing
 @options.keep
@@ -63,8 +68,10 @@ def encode(
     device: str,
     threads: int,
     jobs: int,
-    latents: str,
+    effort: int,
+    latents: str | None,
     max_pixels: int | None,
+    max_memory: int | None,
     force: bool,
     skip_existing: bool,
     remove: bool,
@@ -94,7 +101,15 @@ def encode(
     report = Report(sources.total, as_json, quiet, verbose, to_stderr=to_stdout)
     tell_sources(report, sources, "images")
     settings = EncodeSettings(
-        model, device, options.thread_count(threads, jobs), latents, not no_verify, max_pixels, strip
+        model,
+        device,
+        options.thread_count(threads, jobs),
+        latents,
+        not no_verify,
+        max_pixels,
+        max_memory,
+        effort,
+        strip,
     )
     if dry_run:
         from cli import estimate
@@ -117,13 +132,14 @@ def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | N
     picture = read_picture(io.BytesIO(original), limits)
     data = api.encode(
         picture.stripped() if settings.strip else picture,
+        effort=settings.effort,
         model=settings.model,
         threads=settings.threads,
         device=settings.device,
         latents=settings.latents,
         verify=settings.verify,
         progress=progress,
-        **options.limits_given(settings.max_pixels),
+        **options.limits_given(settings.max_pixels, settings.max_memory),
     )
     header = api.peek(data, limits)
     checked = "verified" if settings.verify else "not verified"

@@ -36,7 +36,7 @@ def evaluate(
     model: str | None,
     device: str,
     threads: int,
-    latents: str,
+    latents: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -75,7 +75,7 @@ def _evaluate_one(
     model: Model,
     device: str,
     threads: int,
-    latents: str,
+    latents: str | None,
     quiet: bool,
 ) -> dict[str, Any]:
     from vdmcompress.cascade import encode_pixels
@@ -86,7 +86,7 @@ def _evaluate_one(
 
     count = threads or default_threads()
     with progress_bar(path.name, quiet=quiet) as progress:
-        encoded = encode_pixels(pixels, model, count, progress, device, ORDERS[latents])
+        encoded = encode_pixels(pixels, model, count, progress, device, ORDERS[latents or "one"])
         result = run(pixels, model, count, device, encoded)
     height, width, channels = result["height"], result["width"], result["channels"]
     crc = zlib.crc32(pixels.tobytes())

@@ -15,7 +15,7 @@ from vdmcompress.efforts import DEFAULT_EFFORT, EFFORTS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ByteSize(click.ParamType):
+class ByteSize(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A number of bytes: 2000000, 512MiB, 1.5GiB, 2G; K, M, G and KiB, MiB, GiB are powers of 1024."""
 
     name = "size"
@@ -128,7 +128,7 @@ device = click.option(
 latents = click.option(
     "--latents",
     type=click.Choice(["one", "all", "none"]),
-    help="Scales that are coded with chains of latents: one is the second-finest, as efforts 7 and 8 have it.",
+    help="Scales that are coded with chains of latents; one is the second-finest (efforts 7 and 8).",
 )
 threads = click.option(
     "-T",
@@ -171,6 +171,7 @@ def limits(max_pixels: int | None) -> Limits:
     return DEFAULT_LIMITS if max_pixels is None else Limits(max_pixels)
 
 
-def limits_given(max_pixels: int | None) -> dict[str, Any]:
-    """The keyword that hands them to the library, where the user asked for some."""
-    return {} if max_pixels is None else {"limits": limits(max_pixels)}
+def limits_given(max_pixels: int | None, max_memory: int | None) -> dict[str, Any]:
+    """The keywords that hand them to the library, where the user asked for some."""
+    asked = {} if max_pixels is None else {"limits": limits(max_pixels)}
+    return asked if max_memory is None else {**asked, "memory": max_memory}

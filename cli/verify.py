@@ -30,6 +30,7 @@ class VerifySettings:
     device: str
     threads: int | None
     max_pixels: int | None
+    max_memory: int | None = None
 
 
 @click.command(short_help="Decode without writing; compare with an image.")
@@ -44,6 +45,7 @@ class VerifySettings:
 @options.threads
 @options.jobs
 @options.max_pixels
+@options.max_memory
 @options.reporting
 def verify(
     selection: Selection,
@@ -52,6 +54,7 @@ def verify(
     threads: int,
     jobs: int,
     max_pixels: int | None,
+    max_memory: int | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -65,7 +68,7 @@ def verify(
         raise click.UsageError("--against compares one file: name one, without -r or --files-from")
     report = Report(sources.total, as_json, quiet, verbose)
     tell_sources(report, sources, ".vdm files")
-    settings = VerifySettings(against, device, options.thread_count(threads, jobs), max_pixels)
+    settings = VerifySettings(against, device, options.thread_count(threads, jobs), max_pixels, max_memory)
     targets = [Target(source.path, source.path) for source in sources.files]
     Batch(targets, None, report, "verified", _line).run(partial(_verify_one, settings), jobs)
 
@@ -84,7 +87,7 @@ def _verify_one(settings: VerifySettings, target: Target, progress: Progress | N
         threads=settings.threads,
         device=settings.device,
         progress=progress,
-        **options.limits_given(settings.max_pixels),
+        **options.limits_given(settings.max_pixels, settings.max_memory),
     )
     differs = None if expected is None else difference(picture, expected)
     if differs is not None:
