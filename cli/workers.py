@@ -5,7 +5,6 @@ The processes are spawned, compute only, and write nothing: they can be killed a
 """
 
 import os
-import pickle
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -152,10 +151,11 @@ def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, in a form that survives pickling."""
-    error.add_note("".join(traceback.format_exception(error)))
+    """The error with its traceback as a note; as a RuntimeError where its arguments do not make it again."""
     try:
-        pickle.loads(pickle.dumps(error))
+        made = type(error)(*error.args)
+        found = error if str(made) == str(error) else RuntimeError(f"{type(error).__name__}: {error}")
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        found = RuntimeError(f"{type(error).__name__}: {error}")
+    found.add_note("".join(traceback.format_exception(error)))
+    return found
