@@ -26,11 +26,10 @@ class Effort:
 
 
 _FAST: Final = Effort("swift", ("none",), careful=False)
-_PLAIN: Final = Effort("photo", ("none",), careful=True)
 _USUAL: Final = Effort("photo", ("one",), careful=True)
 _MOST: Final = Effort("photo", ("one", "all", "none"), careful=True)
 
-EFFORTS: Final = (_FAST, _FAST, _FAST, _PLAIN, _PLAIN, _PLAIN, _USUAL, _USUAL, _MOST)
+EFFORTS: Final = (*[_FAST] * 3, *[_USUAL] * 5, _MOST)
 """Efforts 1 to 9 in order."""
 
 DEFAULT_EFFORT: Final = 7
