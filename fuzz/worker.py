@@ -54,11 +54,11 @@ class Cases:
 def cases(name: str) -> Cases:
     """The cases of a target: file, model or image."""
     if name == "file":
-        from vdmcompress.api import decode
+        from vdmcompress.api import decode_picture
         from vdmcompress.container import peek
 
         sound = corpus.load("sound")
-        pictures = {peek(data).pixel_crc: decode(data, threads=1) for data in sound.values()}
+        pictures = {peek(data).pixel_crc: decode_picture(data, threads=1) for data in sound.values()}
         return Cases(sound, FileTarget(pictures), True)
     if name == "model":
         target = ModelTarget(corpus.load("sound")["rgb-17x12"])
