@@ -63,7 +63,7 @@ def digest(found: Picture) -> str:
 
 
 def diffusion_file(image: Samples | Picture, order: str = "one") -> bytes:
-    """A file of kind diffusion with the tiny model, whatever its size; alpha, if any, is a part of its own."""
+    """A file of kind diffusion with the tiny model, whatever its size; alpha is a part of its own."""
     from vdmcompress.cascade import encode_pixels
     from vdmcompress.classical import encode_classical
     from vdmcompress.model_file import read_model
@@ -101,7 +101,7 @@ def _png_file(found: Picture) -> bytes:
 
 
 def with_section(data: bytes, section: bytes) -> bytes:
-    """A sound file whose metadata section is another one, or which gets one; the checksum of the file is right."""
+    """A sound file with another section of metadata, which may be its first; the checksum is right."""
     header, parts = unpack(data)
     crc = struct.pack("<I", header.pixel_crc)
     head = data[: data.index(crc) + len(crc)]

@@ -1,8 +1,8 @@
 """Mutations of files, each a function of a random generator and the seeds alone.
 
 Half of them are plain: bytes are altered as a disk or a transfer would.  The other half alter a part of a
-compressed file, header, metadata, alpha plane or lanes, and repair lengths and checksum of the file, so that the mutation reaches
-what lies behind them: header checks, coder, network.
+compressed file, header, metadata, alpha plane or lanes, and repair lengths and checksum of the file, so that
+the mutation reaches what lies behind them: header checks, coder, network.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ What a wrong picture is: decode gave pixels although the file is not the one tha
 Checksums are no signatures: whoever makes up a picture and its checksum together makes another sound file,
 and no mutation here does that.  A mutation keeps the checksum of the pixels of some seed, or makes one up.
 So what is accepted must be, in size, mode, depth, palette, transparency and every pixel, the picture of a
-seed with this checksum; all else is wrong.  Other metadata are covered by the checksum of the file alone, which
-is repaired here: they may differ.
+seed with this checksum; all else is wrong.  Other metadata are covered by the checksum of the file alone,
+which is repaired here: they may differ.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class FileTarget:
-    """peek and decode of a compressed file.  pictures: the seeds' pictures by the checksum of their pixels."""
+    """peek and decode of a compressed file.  pictures: those of the seeds, by the checksum of the pixels."""
 
     pictures: Mapping[int, Picture]
 

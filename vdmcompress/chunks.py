@@ -143,7 +143,8 @@ def read_section(reader: Reader) -> tuple[Chunk, ...]:
     """Chunks of a section, at least one.
 
     Raises LimitError for a section that says it is beyond MAX_METADATA, before anything is allocated for it,
-    and for more than MAX_CHUNKS, and DamagedFileError for one that holds more or less than it says or that is no list of chunks.
+    and for more than MAX_CHUNKS, and DamagedFileError for one that holds more or less than it says or that is
+    no list of chunks.
     """
     length, stored = reader.varint(), reader.varint()
     if length > MAX_METADATA:
