@@ -24,7 +24,8 @@ from vdmcompress.cascade import decode_pixels
 from vdmcompress.chunks import find_chunk
 from vdmcompress.container import Limits, peek, unpack
 from vdmcompress.errors import DefectError, MachineError, VdmError
-from vdmcompress.image_io import read_image
+from vdmcompress.image_io import read_picture
+from vdmcompress.image_output import write_picture
 from vdmcompress.model_file import parse_model
 from vdmcompress.picture import Picture, difference
 
@@ -95,9 +96,10 @@ class ModelTarget:
 
 
 def image_target(data: bytes, scale: int = 1) -> str:
-    """An image that is to be encoded."""
+    """An image that is to be encoded; what was read of it can be written."""
     try:
-        read_image(io.BytesIO(data), LIMITS)
+        found = read_picture(io.BytesIO(data), LIMITS)
+        write_picture(found, "png")
     except VdmError as error:
         return _named("image", error)
     return "read"

@@ -67,17 +67,28 @@ def cases(name: str) -> Cases:
 
 
 def _images() -> dict[str, bytes]:
-    """A small image in every format that is read."""
+    """A small image in every format that is read, some with metadata, and PNGs of all modes and depths."""
     from PIL import Image
 
+    from vdmcompress.api import decode_picture
+    from vdmcompress.container import Kind, peek
+    from vdmcompress.image_output import write_picture
+
+    exif = Image.Exif()
+    exif[274] = 6
+    blocks = {"exif": exif, "icc_profile": bytes(range(40)), "xmp": b"<x/>", "dpi": (72, 72)}
     found = {}
-    for kind in ("BMP", "JPEG", "PNG", "PPM", "QOI", "TIFF", "WEBP"):
+    for kind in ("BMP", "GIF", "JPEG", "PNG", "PPM", "QOI", "TIFF", "WEBP"):
         for channels in (1, 3):
             if kind == "QOI" and channels == 1:
                 continue
             stream = io.BytesIO()
-            Image.fromarray(corpus.picture(24, 20, channels)).save(stream, kind)
+            rich = blocks if kind in ("JPEG", "TIFF", "WEBP") and channels == 3 else {}
+            Image.fromarray(corpus.picture(24, 20, channels)).save(stream, kind, **rich)
             found[f"{kind.lower()}-{channels}"] = stream.getvalue()
+    for name, data in corpus.load("sound").items():
+        if peek(data).kind is not Kind.DIFFUSION and "png" not in name:
+            found[f"png-{name}"] = write_picture(decode_picture(data), "png")[0]
     return found
 
 
