@@ -46,7 +46,7 @@ class Cases:
         kind = "repaired" if self.repairs and index % 2 else "plain"
         change = mutate.repaired if kind == "repaired" else mutate.plain
         changed = change(rng, data, all_seeds)
-        while changed == data:
+        while changed in all_seeds:
             changed = change(rng, data, all_seeds)
         return f"{kind} {name}", changed, int(rng.choice(SCALES))
 
