@@ -105,22 +105,22 @@ def test_a_wrong_mode_palette_or_transparency_is_seen(found):
     assert FileTarget({crc: replace(seed, chunks=(palette, clear, text))})(data).endswith("other metadata")
 
 
-@pytest.mark.parametrize("change", [mutate.repaired_alpha, mutate.repaired_chunks, mutate.repaired_section])
-def test_mutations_alter_what_they_are_for(change):
-    """Of every file; the lanes stay as they are wherever the file can still be read."""
-    seeds, read = list(SOUND.values()), 0
+@pytest.mark.parametrize("part", ["alpha", "chunks", "section"])
+def test_mutations_alter_what_they_are_for(part):
+    """Often enough so that it can be read; the checksum of the file holds always."""
+    change, seeds, altered = getattr(mutate, f"repaired_{part}"), list(SOUND.values()), 0
     for index, name in enumerate(NAMES * 4):
-        changed = change(np.random.default_rng(index), SOUND[name], seeds)
+        before, were = unpack(SOUND[name])
         try:
-            header, parts = unpack(changed, LIMITS)
+            header, parts = unpack(change(np.random.default_rng(index), SOUND[name], seeds), LIMITS)
         except VdmError as error:
             assert "does not agree" not in str(error)
             continue
-        before, were = unpack(SOUND[name])
-        if change is not mutate.repaired_alpha:
-            assert parts == were or header.channels != before.channels
-        read += (header.alpha, header.chunks, parts[0]) != (before.alpha, before.chunks, were[0])
-    assert read
+        if part == "alpha":
+            altered += header.alpha is not None and (header.alpha, parts[0]) != (before.alpha, were[0])
+        else:
+            altered += header.chunks != before.chunks
+    assert altered > len(NAMES) / 4
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), VdmError("plain")])
