@@ -1,8 +1,8 @@
 """Mutations of files, each a function of a random generator and the seeds alone.
 
 Half of them are plain: bytes are altered as a disk or a transfer would.  The other half alter a part of a
-compressed file, header or lanes, and repair lengths and checksum of the file, so that the mutation reaches
-what lies behind them: header checks, coder, network.
+compressed file, header, metadata, alpha plane or lanes, and repair lengths and checksum of the file, so that
+the mutation reaches what lies behind them: header checks, coder, network.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.corpus import sealed
+from fuzz.corpus import compressed_section, sealed, with_section
+from vdmcompress.chunks import Chunk
 from vdmcompress.container import MAX_LANES, Header, Kind, pack, unpack
 from vdmcompress.errors import VdmError
+from vdmcompress.wire import varint
 
 Random = np.random.Generator
 HEADER_BYTES = 40
@@ -102,6 +104,10 @@ def repaired_fields(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
         {"kind": Kind(int(rng.integers(3))), "model": b"", "plan": 0},
         {"pixel_crc": other.pixel_crc},
         {"width": other.width, "height": other.height, "channels": other.channels},
+        {"channels": int(rng.integers(1, 5))},
+        {"depth": int(rng.choice((1, 2, 4, 8, 16)))},
+        {"indexed": not header.indexed},
+        {"channels": other.channels, "depth": other.depth, "indexed": other.indexed},
     ]
     for _ in range(int(rng.integers(1, 3))):
         header = replace(header, **changes[int(rng.integers(len(changes)))])
@@ -144,7 +150,69 @@ def repaired_number_of_lanes(rng: Random, data: bytes, seeds: Sequence[bytes]) -
         lanes[::-1],
         (lanes * MAX_LANES)[: int(rng.integers(1, MAX_LANES + 2))],
     ][int(rng.integers(5))]
-    return _packed(replace(header, lanes=len(lanes)), lanes, data)
+    return _packed(replace(header, lanes=len(lanes) - (header.alpha is not None)), lanes, data)
+
+
+def repaired_alpha(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """The alpha plane altered, exchanged, left out, put in, or said to be of the other kind."""
+    header, views = unpack(data)
+    parts = [bytes(view) for view in views]
+    with_alpha = [seed for seed in seeds if unpack(seed)[0].alpha is not None]
+    plane = bytes(unpack(with_alpha[int(rng.integers(len(with_alpha)))])[1][0])
+    kind = Kind(int(rng.integers(1, 3)))
+    if header.alpha is None:
+        changed = replace(header, channels=header.channels + 1, alpha=kind)
+        return _packed(changed, [plane if rng.random() < 0.5 else plain(rng, plane, [plane]), *parts], data)
+    headers = (header, header, replace(header, alpha=kind), replace(header, channels=header.channels - 1))
+    altered = (plain(rng, parts[0], [plane]), plane, parts[0], None)
+    way = int(rng.integers(4))
+    if altered[way] is None:
+        return _packed(replace(headers[way], alpha=None), parts[1:], data)
+    return _packed(headers[way], [altered[way] or b"", *parts[1:]], data)
+
+
+def repaired_chunks(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """Chunks dropped, doubled, renamed, altered, put in another place or taken from another file."""
+    header, views = unpack(data)
+    chunks = list(header.chunks)
+    others = [chunk for seed in seeds for chunk in unpack(seed)[0].chunks]
+    for _ in range(int(rng.integers(1, 3))):
+        at = int(rng.integers(len(chunks) + 1))
+        other = others[int(rng.integers(len(others)))]
+        if at == len(chunks) or rng.random() < 0.3:
+            chunks.insert(at, other)
+            continue
+        chunk = chunks[at]
+        name = (b"PLTE", b"tRNS", b"IEND", b"tEXt", other.kind)[int(rng.integers(5))]
+        changed: tuple[list[Chunk], ...] = (
+            [],
+            [chunk, chunk],
+            [replace(chunk, kind=name)],
+            [replace(chunk, data=plain(rng, chunk.data, [other.data]))],
+            [replace(chunk, late=not chunk.late)],
+        )
+        chunks[at : at + 1] = changed[int(rng.integers(len(changed)))]
+    return _packed(replace(header, chunks=tuple(chunks)), [bytes(view) for view in views], data)
+
+
+def repaired_section(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
+    """A section of metadata that lies: its lengths, its compression, its list; some swell a thousandfold."""
+    kinds = [chunk.kind for chunk in unpack(data)[0].chunks] or [b"teXt"]
+    kind = kinds[int(rng.integers(len(kinds)))]
+    size = int(rng.choice((1, 100, 2**12, 2**16, 2**20, 2**22)))
+    raw = (
+        kind + varint(size) + bytes(size),
+        (kind + b"\0") * (size // 5 + 1),
+        plain(rng, kind + varint(9) + rng.bytes(9), [bytes(5)]),
+    )[int(rng.integers(3))]
+    near = (len(raw), len(raw) - 1, len(raw) + 1, size)
+    claimed = int(rng.choice((*near, 0, 5, 2**24, 2**24 + 1, 2**32 - 1)))
+    section = compressed_section(raw, max(claimed, 0) if rng.random() < 0.6 else None)
+    if rng.random() < 0.3 and len(raw) < 200:
+        section = varint(len(raw)) * 2 + raw
+    if rng.random() < 0.3:
+        section = plain(rng, section, [raw[:200]])
+    return with_section(data, section)
 
 
 REPAIRED: tuple[Change, ...] = (
@@ -155,6 +223,9 @@ REPAIRED: tuple[Change, ...] = (
     repaired_few_bits,
     repaired_few_bits,
     repaired_number_of_lanes,
+    repaired_alpha,
+    repaired_chunks,
+    repaired_section,
 )
 
 

@@ -6,27 +6,28 @@ that is no VdmError or an unforeseen one, or a wrong picture.
 What a wrong picture is: decode gave pixels although the file is not the one that an encoder wrote for them.
 Checksums are no signatures: whoever makes up a picture and its checksum together makes another sound file,
 and no mutation here does that.  A mutation keeps the checksum of the pixels of some seed, or makes one up.
-So what is accepted must be, in size, mode and every pixel, the picture of a seed with this checksum; all else
-is wrong.
+So what is accepted must be, in size, mode, depth, palette, transparency and every pixel, the picture of a
+seed with this checksum; all else is wrong.  Other metadata are covered by the checksum of the file alone,
+which is repaired here: they may differ.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vdmcompress.api import decode
+from vdmcompress.api import decode, decode_picture
 from vdmcompress.cascade import decode_pixels
+from vdmcompress.chunks import find_chunk
 from vdmcompress.container import Limits, peek, unpack
 from vdmcompress.errors import DefectError, MachineError, VdmError
-from vdmcompress.image_io import read_image
+from vdmcompress.image_io import read_picture
+from vdmcompress.image_output import write_picture
 from vdmcompress.model_file import parse_model
-
-Pixels = NDArray[np.uint8]
+from vdmcompress.picture import Picture, difference
 
 LIMITS = Limits(max_pixels=1 << 18)
 """Of the runs: an image of 512x512."""
@@ -38,9 +39,9 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class FileTarget:
-    """peek and decode of a compressed file.  pictures: the seeds' pixels by their checksum."""
+    """peek and decode of a compressed file.  pictures: those of the seeds, by the checksum of the pixels."""
 
-    pictures: Mapping[int, Pixels]
+    pictures: Mapping[int, Picture]
 
     def __call__(self, data: bytes, scale: int = 1) -> str:
         try:
@@ -48,15 +49,28 @@ class FileTarget:
         except VdmError as error:
             return _named("peek", error)
         try:
-            pixels = decode(data, scale=scale, threads=1, limits=LIMITS)
+            if scale > 1:
+                decode(data, scale=scale, threads=1, limits=LIMITS)
+                return "preview"
+            found = decode_picture(data, threads=1, limits=LIMITS)
         except VdmError as error:
             return _named("decode", error)
-        if scale > 1:
-            return "preview"
         seed = self.pictures.get(header.pixel_crc)
-        if seed is None or not np.array_equal(seed, pixels):
-            raise Broken(f"wrong picture: {pixels.shape}, pixel CRC {header.pixel_crc:08x}")
-        return "same picture"
+        wrong = "no seed's" if seed is None else _picture_difference(found, seed)
+        if seed is None or wrong is not None:
+            shape = found.pixels.shape
+            raise Broken(f"wrong picture: {wrong}, {found.name} {shape}, pixel CRC {header.pixel_crc:08x}")
+        return "same picture" if found.chunks == seed.chunks else "same picture, other metadata"
+
+
+def _picture_difference(found: Picture, seed: Picture) -> str | None:
+    """What differs in all that belongs to the picture, in words; None for nothing."""
+    for kind in (b"PLTE", b"tRNS") if seed.palette.size else (b"tRNS",):
+        if find_chunk(found.chunks, kind) != find_chunk(seed.chunks, kind):
+            return f"other {kind.decode()}"
+    if not np.array_equal(found.array(), seed.array()):
+        return "other colours"
+    return difference(replace(found, chunks=()), replace(seed, chunks=()))
 
 
 @dataclass(frozen=True)
@@ -82,9 +96,10 @@ class ModelTarget:
 
 
 def image_target(data: bytes, scale: int = 1) -> str:
-    """An image that is to be encoded."""
+    """An image that is to be encoded; what was read of it can be written."""
     try:
-        read_image(io.BytesIO(data), LIMITS)
+        found = read_picture(io.BytesIO(data), LIMITS)
+        write_picture(found, "png")
     except VdmError as error:
         return _named("image", error)
     return "read"

@@ -46,7 +46,7 @@ class Cases:
         kind = "repaired" if self.repairs and index % 2 else "plain"
         change = mutate.repaired if kind == "repaired" else mutate.plain
         changed = change(rng, data, all_seeds)
-        while changed == data:
+        while changed in all_seeds:
             changed = change(rng, data, all_seeds)
         return f"{kind} {name}", changed, int(rng.choice(SCALES))
 
@@ -54,11 +54,11 @@ class Cases:
 def cases(name: str) -> Cases:
     """The cases of a target: file, model or image."""
     if name == "file":
-        from vdmcompress.api import decode
+        from vdmcompress.api import decode_picture
         from vdmcompress.container import peek
 
         sound = corpus.load("sound")
-        pictures = {peek(data).pixel_crc: decode(data, threads=1) for data in sound.values()}
+        pictures = {peek(data).pixel_crc: decode_picture(data, threads=1) for data in sound.values()}
         return Cases(sound, FileTarget(pictures), True)
     if name == "model":
         target = ModelTarget(corpus.load("sound")["rgb-17x12"])
@@ -67,17 +67,28 @@ def cases(name: str) -> Cases:
 
 
 def _images() -> dict[str, bytes]:
-    """A small image in every format that is read."""
+    """A small image in every format that is read, some with metadata, and PNGs of all modes and depths."""
     from PIL import Image
 
+    from vdmcompress.api import decode_picture
+    from vdmcompress.container import Kind, peek
+    from vdmcompress.image_output import write_picture
+
+    exif = Image.Exif()
+    exif[274] = 6
+    blocks = {"exif": exif, "icc_profile": bytes(range(40)), "xmp": b"<x/>", "dpi": (72, 72)}
     found = {}
-    for kind in ("BMP", "JPEG", "PNG", "PPM", "QOI", "TIFF", "WEBP"):
+    for kind in ("BMP", "GIF", "JPEG", "PNG", "PPM", "QOI", "TIFF", "WEBP"):
         for channels in (1, 3):
             if kind == "QOI" and channels == 1:
                 continue
             stream = io.BytesIO()
-            Image.fromarray(corpus.picture(24, 20, channels)).save(stream, kind)
+            rich = blocks if kind in ("JPEG", "TIFF", "WEBP") and channels == 3 else {}
+            Image.fromarray(corpus.picture(24, 20, channels)).save(stream, kind, **rich)
             found[f"{kind.lower()}-{channels}"] = stream.getvalue()
+    for name, data in corpus.load("sound").items():
+        if peek(data).kind is not Kind.DIFFUSION and "png" not in name:
+            found[f"png-{name}"] = write_picture(decode_picture(data), "png")[0]
     return found
 
 

@@ -142,3 +142,15 @@ def test_names():
         ("chunk prVt", 2),
         ("bytes after the end", 3),
     )
+
+
+def test_many_small_chunks_are_refused_while_they_are_read(monkeypatch):
+    """A list of 16 MiB compresses to 24 kB, and would be three million objects."""
+    monkeypatch.setattr(module, "MAX_CHUNKS", 5)
+    chunks = tuple(Chunk(b"teXt", b"") for _ in range(6))
+    assert read(section(b"teXt\0" * 5)) == chunks[:5]
+    with pytest.raises(LimitError, match="more than 5 chunks"):
+        read(section(b"teXt\0" * 6 + b"cut"))
+    with pytest.raises(LimitError, match=r"metadata of 6 chunks, allowed are 5; .*--strip"):
+        pack_section(chunks)
+    assert read(pack_section(chunks[:5])) == chunks[:5]

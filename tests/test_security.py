@@ -14,7 +14,8 @@ WATCHED = """
 import sys
 from fuzz import corpus
 sound, damaged = corpus.load("sound"), corpus.load("damaged")
-corpus.outcome(sound["rgb-17x12"]), corpus.outcome(damaged["noise"])  # imports and compiles
+for data in (sound["rgb-17x12"], sound["rgb-16bit"], damaged["noise"]):  # imports and compiles
+    corpus.outcome(data)
 met = []
 def watch(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork",

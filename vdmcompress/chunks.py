@@ -16,6 +16,7 @@ from vdmcompress.errors import LimitError, damaged
 from vdmcompress.wire import Reader, varint
 
 __all__ = [
+    "MAX_CHUNKS",
     "MAX_METADATA",
     "Chunk",
     "chunk_fault",
@@ -29,6 +30,9 @@ __all__ = [
 
 MAX_METADATA: Final = 2**24
 """Most bytes of all chunks of a picture together, 16 MiB: what a file may make a reader allocate for them."""
+
+MAX_CHUNKS: Final = 2**16
+"""Most chunks of a picture: a list of empty ones takes many times its bytes as objects."""
 
 _LETTERS_BYTES: Final = 4
 _MOST_ENTRIES: Final = 256
@@ -120,11 +124,15 @@ def chunk_fault(chunks: Sequence[Chunk], indexed: bool) -> str | None:
 
 
 def pack_section(chunks: Sequence[Chunk]) -> bytes:
-    """The section of sound chunks, at least one.  LimitError beyond MAX_METADATA."""
+    """The section of sound chunks, at least one.  LimitError beyond MAX_METADATA or MAX_CHUNKS."""
     raw = _pack_list(chunks)
     if len(raw) > MAX_METADATA:
         raise LimitError(
             f"metadata of {len(raw)} bytes, allowed are {MAX_METADATA}; leave it out (vdmc encode --strip)"
+        )
+    if len(chunks) > MAX_CHUNKS:
+        raise LimitError(
+            f"metadata of {len(chunks)} chunks, allowed are {MAX_CHUNKS}; leave it out (vdmc encode --strip)"
         )
     compressed = zlib.compress(raw, _ZLIB_LEVEL)
     stored = compressed if len(compressed) < len(raw) else raw
@@ -135,7 +143,8 @@ def read_section(reader: Reader) -> tuple[Chunk, ...]:
     """Chunks of a section, at least one.
 
     Raises LimitError for a section that says it is beyond MAX_METADATA, before anything is allocated for it,
-    and DamagedFileError for one that holds more or less than it says or that is no list of chunks.
+    and for more than MAX_CHUNKS, and DamagedFileError for one that holds more or less than it says or that is
+    no list of chunks.
     """
     length, stored = reader.varint(), reader.varint()
     if length > MAX_METADATA:
@@ -179,6 +188,8 @@ def _read_list(raw: bytes) -> tuple[Chunk, ...]:
             if late or data or not reader.left:
                 raise damaged("the place of the pixels in its metadata")
             late = True
+        elif len(chunks) == MAX_CHUNKS:
+            raise LimitError(f"metadata of more than {MAX_CHUNKS} chunks; the file may be a trap")
         else:
             chunks.append(Chunk(kind, data, late))
     return tuple(chunks)
