@@ -1,10 +1,10 @@
 """The targets under atheris, which follows the coverage of the code: `pip install vdmcompress[fuzz]`.
 
-    python -m fuzz.coverage --target container tests/data/corpus/sound -max_total_time=600
+    python -m fuzz.coverage --target container NEW tests/data/corpus/sound -max_total_time=600
 
 container: checksum repaired, then peek; header: a sound payload behind a header made of the input; decode:
-checksum repaired, then decode.  All further arguments are libFuzzer's: folders of files to begin with, and
-limits.  An exception ends the run and leaves its input behind.
+checksum repaired, then decode.  All further arguments are libFuzzer's: folders (what is new is written to
+the first, NEW, which must not be the corpus itself), and limits.  An exception ends the run and leaves its input behind.
 """
 
 from __future__ import annotations
