@@ -4,7 +4,8 @@
 
 container: checksum repaired, then peek; header: a sound payload behind a header made of the input; decode:
 checksum repaired, then decode.  All further arguments are libFuzzer's: folders (what is new is written to
-the first, NEW, which must not be the corpus itself), and limits.  An exception ends the run and leaves its input behind.
+the first, NEW, which must not be the corpus itself), and limits.  An exception ends the run and leaves its
+input behind.  Only our own Python code is followed, and not what numba compiles.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import os
 import sys
 from collections.abc import Callable
 
-from fuzz import corpus, worker
-from fuzz.targets import LIMITS
-from vdmcompress.container import MAGIC, peek
-from vdmcompress.errors import VdmError
-
 
 def container_target(data: bytes) -> None:
     """The reader of the container, behind its checksum."""
+    from fuzz import corpus
+    from fuzz.targets import LIMITS
+    from vdmcompress.container import peek
+    from vdmcompress.errors import VdmError
+
     for whole in (data, corpus.sealed(data), corpus.sealed(data[:-4])):
         try:
             peek(whole, LIMITS)
@@ -31,6 +32,11 @@ def container_target(data: bytes) -> None:
 
 def header_target(data: bytes) -> None:
     """A sound payload behind any header."""
+    from fuzz import corpus
+    from fuzz.targets import LIMITS
+    from vdmcompress.container import MAGIC, peek
+    from vdmcompress.errors import VdmError
+
     sound = corpus.load("sound")["rgb-17x12"]
     try:
         peek(corpus.sealed(MAGIC + data + sound[30:-4]), LIMITS)
@@ -40,6 +46,8 @@ def header_target(data: bytes) -> None:
 
 def decode_target() -> Callable[[bytes], None]:
     """decode behind the checksum; see `fuzz.targets.FileTarget` for what must not come of it."""
+    from fuzz import corpus, worker
+
     target = worker.cases("file").target
 
     def run(data: bytes) -> None:
@@ -57,12 +65,15 @@ def main() -> None:
         import atheris
     except ImportError:
         parser.exit(2, "atheris is not installed here: pip install vdmcompress[fuzz], or use fuzz.drive\n")
-    os.environ["VDMC_MODEL_PATH"] = str(corpus.DATA)
-    atheris.instrument_all()
-    if given.target == "decode":
-        target = decode_target()
-    else:
-        target = {"container": container_target, "header": header_target}[given.target]
+    with atheris.instrument_imports(include=["vdmcompress"], exclude=["vdmcompress.kernels"]):
+        from fuzz import corpus
+
+        os.environ["VDMC_MODEL_PATH"] = str(corpus.DATA)
+        if given.target == "decode":
+            target = decode_target()
+        else:
+            target = {"container": container_target, "header": header_target}[given.target]
+            target(b"")  # imports what it needs
     atheris.Setup([sys.argv[0], *others], target)
     atheris.Fuzz()
 
