@@ -15,11 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.formats import PNG, WEBP, Format, jpeg_xl, measure, read_pixels, webp
-from benchmarks.kodak import RESULTS, SUFFIXES, machine, totals, versions
+from benchmarks.kodak import RESULTS, SUFFIXES, machine, print_table, totals, versions
 from vdmcompress import api
 from vdmcompress.efforts import DEFAULT_EFFORT, EFFORTS
 
@@ -83,22 +80,10 @@ def main(arguments: Sequence[str]) -> int:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"efforts-{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    show(result)
+    print_table(name, result["sum"])
     if options.plot:
         draw(result, options.plot)
     return 0
-
-
-def show(result: dict[str, Any]) -> None:
-    """Totals by coder."""
-    total = result["sum"]
-    table = Table(title=f"{result['efforts']}: {total['images']} images, {total['mpx']:.2f} Mpx")
-    for heading in ("coder", "bytes", "bpd", "encode Mpx/s", "decode Mpx/s"):
-        table.add_column(heading, justify="left" if heading == "coder" else "right")
-    for name, f in total["formats"].items():
-        cells = (f"{f['bytes']:,}", f"{f['bpd']:.4f}", f"{f['encode_mpx_s']:.2f}", f"{f['decode_mpx_s']:.2f}")
-        table.add_row(name, *cells)
-    Console().print(table)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

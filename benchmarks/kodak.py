@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         "totals": totals(images, rows),
         "vdmc": vdmc["process"],
     }
-    print_table(result)
+    print_table(options.name, result["totals"])
     if not equal:
         print("pixels differ; no results written", file=sys.stderr)
         return 1
@@ -156,10 +156,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def print_table(result: dict[str, Any]) -> None:
-    """Totals by format."""
-    total = result["totals"]
-    table = Table(title=f"{result['name']}: {total['images']} images, {total['mpx']:.2f} Mpx")
+def print_table(name: str, total: dict[str, Any]) -> None:
+    """Totals of a set by format."""
+    table = Table(title=f"{name}: {total['images']} images, {total['mpx']:.2f} Mpx")
     for heading in ("format", "bytes", "bpd", "encode Mpx/s", "decode Mpx/s"):
         table.add_column(heading, justify="left" if heading == "format" else "right")
     for name, f in total["formats"].items():

@@ -34,39 +34,33 @@ def render_efforts(folder: Path = RESULTS) -> str:
 
 
 def _efforts(result: dict[str, Any]) -> str:
-    total, machine = result["sum"], result["machine"]
-    lines = [
-        f"**{result['efforts']}**, whole images in one process: {total['images']} images, "
-        f"{total['mpx']:.2f} Mpx. {machine['cpu']}, {machine['cores']} cores; {result['date']}.",
-        "",
-        "| coder | bpd | encode Mpx/s | decode Mpx/s |",
-        "|---|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {name} | {f['bpd']:.3f} | {f['encode_mpx_s']:.2f} | {f['decode_mpx_s']:.2f} |"
-        for name, f in total["formats"].items()
-    ]
-    return "\n".join(lines)
+    return "\n".join(_table(f"**{result['efforts']}**, whole images in one process", result["sum"], result))
 
 
 def _set(result: dict[str, Any]) -> str:
-    total, machine = result["totals"], result["machine"]
-    lines = [
-        f"**{result['name']}**: {total['images']} images, {total['mpx']:.2f} Mpx. "
-        f"{machine['cpu']}, {machine['cores']} cores; {result['date']}.",
-        "",
-        "| format | bytes | bpd | encode Mpx/s | decode Mpx/s |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {name} | {f['bytes']:,} | {f['bpd']:.3f} | {f['encode_mpx_s']:.2f} | {f['decode_mpx_s']:.2f} |"
-        for name, f in total["formats"].items()
-    ]
+    lines, total = _table(f"**{result['name']}**", result["totals"], result), result["totals"]
     checked = result["vdmc"].get("encode_verified")
     if checked:
         rate = total["mpx"] / checked["files_seconds"]
         lines += ["", f"vdmc's encoding with its check by decoding: {rate:.2f} Mpx/s."]
     return "\n".join(lines)
+
+
+def _table(title: str, total: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """What was measured on what, and a row a format."""
+    machine = result["machine"]
+    rows = [
+        f"| {name} | {f['bytes']:,} | {f['bpd']:.3f} | {f['encode_mpx_s']:.2f} | {f['decode_mpx_s']:.2f} |"
+        for name, f in total["formats"].items()
+    ]
+    return [
+        f"{title}: {total['images']} images, {total['mpx']:.2f} Mpx. "
+        f"{machine['cpu']}, {machine['cores']} cores; {result['date']}.",
+        "",
+        "| format | bytes | bpd | encode Mpx/s | decode Mpx/s |",
+        "|---|---:|---:|---:|---:|",
+        *rows,
+    ]
 
 
 def replace(readme: str, mark: str, block: str) -> str:

@@ -15,9 +15,7 @@ from cli.report import Report, printable, shape
 from cli.sources import CODED_SUFFIXES, STREAM, Selection
 from cli.streams import read_coded
 from cli.targets import Target, image_name, plan
-
-SUFFIXES = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
-"""Suffixes of outputs and the formats that they stand for."""
+from vdmcompress.files import IMAGE_FORMATS
 
 SCALES = {"1/2": 2, "1/4": 4, "1/8": 8}
 ADVICE = "use a run with another -O for one of them, or -o"
@@ -94,7 +92,7 @@ def decode(
         kind = kind or _kind_of(output)
     sources = selection.find(CODED_SUFFIXES)
     targets = plan(
-        sources.files, output, output_dir, partial(image_name, formats=SUFFIXES, kind=kind), ADVICE
+        sources.files, output, output_dir, partial(image_name, formats=IMAGE_FORMATS, kind=kind), ADVICE
     )
     to_stdout = any(target.output == STREAM for target in targets)
     if to_stdout and as_json:
@@ -117,11 +115,11 @@ def decode(
 def _kind_of(output: Path) -> str:
     if output == STREAM:
         return "png"
-    if output.suffix.lower() not in SUFFIXES:
+    if output.suffix.lower() not in IMAGE_FORMATS:
         raise click.UsageError(
-            f"{output}: the suffix names no format: use {', '.join(SUFFIXES)}, or say --format"
+            f"{output}: the suffix names no format: use {', '.join(IMAGE_FORMATS)}, or say --format"
         )
-    return SUFFIXES[output.suffix.lower()]
+    return IMAGE_FORMATS[output.suffix.lower()]
 
 
 def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | None = None) -> Coded:
@@ -133,7 +131,7 @@ def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | N
     limits = options.limits(settings.max_pixels)
     data = read_coded(target.source, limits)
     header = api.peek(data, limits)
-    kind = settings.kind or SUFFIXES.get(target.output.suffix.lower(), "png")
+    kind = settings.kind or IMAGE_FORMATS.get(target.output.suffix.lower(), "png")
     whole = settings.scale == 1
     if settings.kind == "ppm" and not target.named and target.output != STREAM:
         suffix = ppm_suffix(header.mode, header.depth if whole else 8)

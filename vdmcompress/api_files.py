@@ -12,14 +12,12 @@ from vdmcompress import api
 from vdmcompress.container import DEFAULT_LIMITS, Header, Limits
 from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.errors import UsageError
-from vdmcompress.files import PathLike, check_output, write_file
+from vdmcompress.files import IMAGE_FORMATS, PathLike, check_output, write_file
 from vdmcompress.image_io import read_picture
 from vdmcompress.image_output import check_format, write_picture
 from vdmcompress.picture import array_picture
 
 __all__ = ["decode_file", "encode_file", "peek_file"]
-
-_FORMATS = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
 
 
 def encode_file(
@@ -73,18 +71,20 @@ def decode_file(
     raises UnsupportedImageError.  force: replace an existing target.  The rest: as in `decode`.
     """
     suffix = Path(target).suffix.lower()
-    if suffix not in _FORMATS:
-        raise UsageError(f"suffix {suffix!r} of output names no format; allowed are {', '.join(_FORMATS)}")
+    if suffix not in IMAGE_FORMATS:
+        raise UsageError(
+            f"suffix {suffix!r} of output names no format; allowed are {', '.join(IMAGE_FORMATS)}"
+        )
     check_output(target, force=force, inputs=[source])
     data = Path(source).read_bytes()
     if scale == 1:
-        check_format(api.peek(data, limits), _FORMATS[suffix])
+        check_format(api.peek(data, limits), IMAGE_FORMATS[suffix])
         picture = api.decode_picture(data, threads=threads, device=device, progress=progress, limits=limits)
     else:
         picture = array_picture(
             api.decode(data, scale=scale, threads=threads, device=device, progress=progress, limits=limits)
         )
-    image, _ = write_picture(picture, _FORMATS[suffix])
+    image, _ = write_picture(picture, IMAGE_FORMATS[suffix])
     write_file(target, image, force=force, inputs=[source], like=source)
     return len(image)
 

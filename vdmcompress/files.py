@@ -10,9 +10,12 @@ from typing import Final, TypeAlias
 
 from vdmcompress.errors import UsageError, WriteError
 
-__all__ = ["check_output", "ignores_case", "write_file"]
+__all__ = ["IMAGE_FORMATS", "check_output", "ignores_case", "write_file"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
+
+IMAGE_FORMATS: Final = {".png": "png", ".webp": "webp", ".ppm": "ppm", ".pgm": "ppm", ".pbm": "ppm"}
+"""Suffixes of images that are written, and the formats that they stand for."""
 
 _PERMISSIONS: Final = 0o777
 _NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
