@@ -124,7 +124,8 @@ class Bins:
                 f"tables run from and to {ends.tolist()}, not 0 to 2^30; make them with shape_table"
             )
         if self.corrector is not None and self.corrector.components != components:
-            raise BinsError(f"corrector has {self.corrector.components} components, the mean has {components}")
+            have = self.corrector.components
+            raise BinsError(f"corrector has {have} components, the mean has {components}")
         _check_range("mean", self.mean, -MEAN_LIMIT, MEAN_LIMIT)
         _check_range("scale", self.scale, 0, SCALES - 1)
         if self.window:

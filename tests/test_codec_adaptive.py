@@ -16,6 +16,7 @@ from codec.ans import Stack
 from codec.errors import BinsError, ShortStackError, ValueOutOfRange
 from codec.gaussian import Bins, code_length
 
+
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (60, 1), (30, 2), (40, 7)])

@@ -1,4 +1,4 @@
-"""The phase that trains correctors: its float twin of the coder's inputs, what it writes, that files use it."""
+"""The phase that trains correctors: its twin of the coder's inputs, what it writes, that files use it."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from vdmcompress.errors import ModelMissingError, UsageError
 from vdmcompress.model_file import CORRECTOR_TENSORS, read_model
 from vdmcompress.path import ORDERS
 from vdmcompress.train import phases
-from vdmcompress.train.correct import CorrectorNet, corrector_inputs, coupled_means, with_correctors
+from vdmcompress.train.correct import CorrectorNet, with_correctors
+from vdmcompress.train.correct_samples import corrector_inputs, coupled_means
 
 tiny_model = model_support.tiny_model
 
