@@ -41,6 +41,9 @@ LINEAR_INPUTS = 12
 PART = 12
 """Head channels of a part: mean, scale, coupling, correction of the scale, three components each."""
 
+FACTORS16 = (6, 10, 16, 28, 48, 128)
+"""Scale factors of the level-0 mixture in sixteenths: .375, .625, 1, 1.75, 3, 8."""
+
 RAW_LIMIT = 2047
 """Largest |value| of a raw input that the linear predictor may meet."""
 
@@ -122,6 +125,8 @@ class Backend(Protocol):
     """A way of computing an exact evaluation; all give the same integers."""
 
     name: str
+    uses_torch: bool
+    """Whether torch computes, whose own threads are switched off then."""
 
     def prepare(self, evaluation: ExactEvaluation) -> object:
         """Weights in the backend's own form."""

@@ -58,6 +58,8 @@ class _Prepared:
 class FloatBackend:
     """Reference backend on a torch device."""
 
+    uses_torch = True
+
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.name = "cpu_float" if self.device.type == "cpu" else f"{self.device.type}_float"

@@ -56,6 +56,7 @@ class Int8Backend:
     """oneDNN backend for the CPU."""
 
     name = "cpu_int8"
+    uses_torch = True
 
     def prepare(self, evaluation: ExactEvaluation) -> _Prepared:
         """Packed weights of all layers."""
