@@ -1,4 +1,4 @@
-"""Exact networks: both backends give the twin's integers on anything, bounds hold or are refused by name."""
+"""Exact networks: all backends give the twin's integers on anything, bounds hold or are refused by name."""
 
 import zlib
 
@@ -9,6 +9,8 @@ import torch
 from tests import exact_twin, model_support
 from vdmcompress.backends.cpu_float import FloatBackend, exact_products
 from vdmcompress.backends.cpu_int8 import Int8Backend
+from vdmcompress.backends.cpu_winograd import WinogradBackend
+from vdmcompress.backends.vectors import available
 from vdmcompress.errors import MachineError, ModelMissingError
 from vdmcompress.exact import (
     RAW_LIMIT,
@@ -22,6 +24,8 @@ from vdmcompress.exact import (
 
 tiny_model = model_support.tiny_model
 BACKENDS = {"cpu_float": FloatBackend, "cpu_int8": Int8Backend}
+if available():
+    BACKENDS["cpu_winograd"] = WinogradBackend
 SIZES = [(1, 1), (1, 9), (7, 1), (5, 6), (16, 19)]
 
 
@@ -31,7 +35,7 @@ def backend(request):
 
 
 @pytest.mark.parametrize("kind", exact_twin.KINDS)
-@pytest.mark.parametrize("width", [8, 20, 64])
+@pytest.mark.parametrize("width", [8, 21, 64])
 def test_backends_equal_the_integer_twin(backend, kind, width):
     evaluation = exact_twin.network(kind, width, 2, seed=width)
     evaluation.prove("network")
@@ -47,6 +51,17 @@ def test_backends_equal_the_integer_twin(backend, kind, width):
             distinct.update(np.unique(want).tolist())
     # a network that has died would compare nothing
     assert len(distinct) > 10
+
+
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (5, 5, 5, 5), (5, 0, 3, 1), (0, 4, 1, 2), (2, 1, 0, 5)])
+def test_margins_are_all_that_may_differ(backend, margins):
+    evaluation = exact_twin.network("random", 20, 2, seed=3)
+    top, bottom, left, right = margins
+    u = exact_twin.inputs("noise", 13, 18)
+    want = exact_twin.run(evaluation, u)[top : 13 - bottom, left : 18 - right]
+    got = backend.run(backend.prepare(evaluation), u, margins)
+    assert got.shape == (13, 18, 24)
+    np.testing.assert_array_equal(got[top : 13 - bottom, left : 18 - right], want)
 
 
 def intermediate(evaluation, u):
@@ -86,15 +101,13 @@ def test_twin_rounds_ties_to_even():
 
 def test_backends_agree_on_the_tiny_model(tiny_model):
     u = exact_twin.inputs("noise", 23, 37)
-    float_backend, int8_backend = FloatBackend(), Int8Backend()
     seen = []
     for row in range(tiny_model.scales * tiny_model.slots):
         evaluation = tiny_model.evaluation(row)
-        one = float_backend.run(float_backend.prepare(evaluation), u)
-        two = int8_backend.run(int8_backend.prepare(evaluation), u)
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(one, exact_twin.run(evaluation, u))
-        seen.append(answer(one))
+        want = exact_twin.run(evaluation, u)
+        for backend in (make() for make in BACKENDS.values()):
+            np.testing.assert_array_equal(backend.run(backend.prepare(evaluation), u), want)
+        seen.append(answer(want.astype(np.int32)))
     assert len(set(seen)) == len(seen)
 
 

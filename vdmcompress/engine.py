@@ -28,6 +28,7 @@ CPU_BACKENDS = ("cpu_int8", "cpu_float")
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
 
+
 def default_threads() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -183,8 +184,10 @@ class Engine:
             left, right = max(x.start - reach, 0), min(x.stop + reach, w)
             u = np.empty((bottom - top, right - left, FEATURES), np.uint8)
             pack_features(raw, top, left, u)
-            found = self.backend.run(prepared, u)
-            inner = found[rows.start + y.start - top :, x.start - left :, channels]
+            above, before = rows.start + y.start - top, x.start - left
+            margins = (above, bottom - rows.start - y.stop, before, right - x.stop)
+            found = self.backend.run(prepared, u, margins)
+            inner = found[above:, before:, channels]
             sums[y, x] = inner[: y.stop - y.start, : x.stop - x.start]
             piece = np.empty((3, y.stop - y.start, x.stop - x.start), np.int32)
             linear_predict(

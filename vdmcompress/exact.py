@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +71,18 @@ class Layer:
 
     def bound(self) -> NDArray[np.int64]:
         """Largest possible |sum| of each output channel, for any inputs 0..255 and any order of summation."""
-        total = np.abs(self.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * 255
+        total = self._sizes().sum(axis=(1, 2, 3), dtype=np.int64) * 255
         bound: NDArray[np.int64] = total + np.abs(self.bias.astype(np.int64))
         return bound
 
+    def _sizes(self) -> NDArray[np.int16]:
+        """|weights|, in a type that holds 128 and is narrow: a model proves hundreds of layers on loading."""
+        sizes: NDArray[np.int16] = np.abs(self.weights.astype(np.int16))
+        return sizes
+
     def prove(self, name: str) -> None:
         """Raise ModelMissingError unless weights, exponents and sums keep their bounds."""
-        largest = int(np.abs(self.weights.astype(np.int64)).max(initial=0))
+        largest = int(self._sizes().max(initial=0))
         if largest > WEIGHT_LIMIT:
             raise ModelMissingError(
                 f"model: {name} has a weight of {largest}, allowed is {WEIGHT_LIMIT}; use a sound copy"
@@ -121,6 +126,12 @@ class ExactEvaluation:
         return 1 + 2 * len(self.blocks)
 
 
+Margins: TypeAlias = tuple[int, int, int, int]
+"""Rows at the top and at the bottom, columns at the left and at the right."""
+
+NO_MARGINS: Final[Margins] = (0, 0, 0, 0)
+
+
 class Backend(Protocol):
     """A way of computing an exact evaluation; all give the same integers."""
 
@@ -131,8 +142,11 @@ class Backend(Protocol):
     def prepare(self, evaluation: ExactEvaluation) -> object:
         """Weights in the backend's own form."""
 
-    def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 30); zeros outside."""
+    def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
+        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 30); zeros outside.
+
+        margins: rows and columns of the result that nobody will read, which may hold anything.
+        """
 
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:
