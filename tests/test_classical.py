@@ -116,10 +116,11 @@ def test_screen_ends_with_the_first_estimate_that_decides(codings):
         min(len(classical._webp(x, method, 99)) for x in (pixels, classical._add_green(pixels)))
         for method in (4, 6)
     )
+    second = min(first, second)
     for size, wanted, methods in (
         (len(classical._webp(pixels, 0, 0)) + 1, True, [0]),
         (first, True, [0, 4, 4]),
-        (min(first, second) - 30, True, [0, 4, 4, 6, 6]),
+        (second - 30, True, [0, 4, 4, 6, 6]),
         (int((second - 64) / 1.016) - 1, False, [0, 4, 4, 6, 6]),
         (int((first - 64) / 1.05) - 1, False, [0, 4, 4]),
     ):

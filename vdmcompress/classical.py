@@ -97,10 +97,11 @@ def may_beat(pixels: Pixels, size: int, *, careful: bool = True, threads: int = 
         variants, efforts = [part], [(6, FINE_MARGIN)]
         if part.ndim == 3:
             variants, efforts = [part, _add_green(part)], [(4, PHOTO_MARGIN), *efforts]
+        estimate = float(glance)
         for method, margin in efforts:
             count = len(variants)
             sizes = pool.map(_size, variants, [method] * count, [TRIAL_QUALITY] * count)
-            estimate = scale * min(sizes)
+            estimate = min(estimate, scale * min(sizes))
             if 8 * estimate < PHOTO_BPD * pixels.size:
                 return _other(size, estimate)
             if size >= estimate:
