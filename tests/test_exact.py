@@ -20,6 +20,7 @@ from vdmcompress.exact import (
     answer,
     check_answer,
     probe_input,
+    selftest,
 )
 
 tiny_model = model_support.tiny_model
@@ -141,6 +142,15 @@ def test_a_wrong_known_answer_is_refused_by_name(backend, tiny_model):
     ) as met:
         check_answer(backend, prepared, 1, "row 3")
     assert met.value.exit_code == 6
+
+
+def test_selftest_asks_every_way_of_the_cpu(tiny_model, monkeypatch):
+    results = selftest(tiny_model)
+    assert all(sound for _, sound, _ in results)
+    ways = [name.rsplit(" ", 1)[1] for name, _, _ in results[1:]]
+    assert ways == ["cpu_winograd", "cpu_int8", "cpu_float"]
+    monkeypatch.setattr(FloatBackend, "run", lambda self, prepared, u: np.zeros((1, 1, 24), np.int32))
+    assert [sound for _, sound, _ in selftest(tiny_model)] == [True, True, True, False]
 
 
 def half_up(value, bits):

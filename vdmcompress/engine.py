@@ -21,9 +21,8 @@ from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, check_an
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
-BACKENDS = ("cpu_winograd", "cpu_int8", "cpu_float", "cuda_float")
-CPU_BACKENDS = ("cpu_int8", "cpu_float")
-"""Those of torch that every processor may have."""
+CPU_BACKENDS = ("cpu_winograd", "cpu_int8", "cpu_float")
+BACKENDS = (*CPU_BACKENDS, "cuda_float")
 
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
@@ -49,7 +48,7 @@ def candidate_backends(device: str) -> Iterator[Backend]:
     products without them.  torch is imported only where its turn comes.
     """
     names = {
-        "auto": CPU_BACKENDS if dot_products() else ("cpu_winograd", *CPU_BACKENDS),
+        "auto": CPU_BACKENDS[1:] if dot_products() else CPU_BACKENDS,
         "cuda": ("cuda_float",),
     } | {name: (name,) for name in BACKENDS}
     names["cpu"] = names["auto"]

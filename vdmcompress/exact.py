@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -190,13 +191,13 @@ def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
     model: the one to check; None for every model found.  Returns (name, sound, detail) for each check.
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
-    from vdmcompress.engine import candidate_backends
+    from vdmcompress.engine import CPU_BACKENDS, candidate_backends
     from vdmcompress.model_file import list_models, load_model
 
     results = [("table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, "")]
     found = [load_model(info.path) for info in list_models()] if model is None else [model]
     for model in found:
-        for backend in candidate_backends("cpu"):
+        for backend in chain.from_iterable(map(candidate_backends, CPU_BACKENDS)):
             name = f"model {model.name} on {backend.name}"
             try:
                 for row in range(model.slots * model.scales):
