@@ -36,9 +36,16 @@ _intrinsic: Callable[[Callable[..., Any]], Any] = intrinsic
 
 def available() -> bool:
     """Whether compiled code may use AVX2 here."""
-    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:
-        return "+avx2" in (config.CPU_FEATURES or "")
+    name, features = _setting("CPU_NAME"), _setting("CPU_FEATURES")
+    if name is not None or features is not None:
+        return "+avx2" in (features or "")
     return bool(binding.get_host_cpu_features().get("avx2", False))
+
+
+def _setting(name: str) -> str | None:
+    """What NUMBA_CPU_NAME or NUMBA_CPU_FEATURES asks the compiler for."""
+    value: str | None = getattr(config, name)
+    return value
 
 
 class _Writer:
