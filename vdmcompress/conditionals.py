@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from codec.corrector import Corrector
 from codec.gaussian import Bins, gaussian_table, shape_table
 from vdmcompress import kernels
-from vdmcompress.diffusion import FACTORS16
+from vdmcompress.exact import FACTORS16
 from vdmcompress.model_file import Model
 from vdmcompress.path import BANDS, BandPath, Step
 from vdmcompress.transform import Band, detail_range
