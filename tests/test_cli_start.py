@@ -27,6 +27,8 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["encode", "--help"],
         ["decode", "--help"],
         ["train", "--help"],
+        ["bench", "--help"],
+        ["compare", "--help"],
         ["info", "FILE"],
     ],
 )
