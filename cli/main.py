@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import bench, compare, decode, encode, eval, info, models, report, selftest, train, verify
+from cli import bench, compare, decode, encode, eval, info, models, page, report, selftest, train, verify
 
 
 class Group(click.Group):
@@ -80,6 +80,7 @@ for command in (
     eval.evaluate,
     compare.compare,
     bench.bench,
+    page.page,
     selftest.selftest,
     models.models,
     train.train,

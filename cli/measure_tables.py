@@ -9,21 +9,28 @@ import click
 
 
 def print_table(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str] = (),
+    left: Sequence[int] = (0,),
 ) -> None:
-    """A table on stdout: the first column to the left, figures to the right; notes below."""
+    """A table on stdout: columns with words to the left, figures to the right; notes below."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+        table.add_column(heading, justify="left" if index in left else "right", no_wrap=index not in left[1:])
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width to be cut at
+    elif len(left) == 1:
+        console.width = max(console.width, console.measure(table).maximum)  # figures are not cut
+    click.echo(click.style(title, bold=True))
     console.print(table)
     for note in notes:
         click.echo(note)
@@ -103,3 +110,73 @@ def _moved_speed(change: Mapping[str, Any] | None) -> str:
         return "-"
     mark = "" if change["beyond_spread"] else " (within spread)"
     return f"{100 * (change['ratio'] - 1):+.0f} %{mark}"
+
+
+def print_evaluation(title: str, found: Mapping[str, Any]) -> None:
+    """VLB and coded bits by scale, band and level; from the VLB to the file; findings."""
+    from vdmcompress.measure.evaluation import explain
+
+    several = "files" in found
+    headings = ["scale", "band", "level", "VLB bpd", "coded bpd", "gap", "cal. network", "coder"]
+    if several:
+        headings[4:4] = ["± s.e."]
+    rows = []
+    for row in found["rows"]:
+        gap = 100 * (row["coded_bits"] / row["vlb_bits"] - 1) if row["vlb_bits"] else 0.0
+        cells = [
+            "-" if row["scale"] is None else str(row["scale"]),
+            row["band"],
+            str(row["level"]),
+            f"{row['vlb_bpd']:.4f}",
+            f"{row['coded_bpd']:.4f}",
+            f"{gap:+.2f} %",
+            _optional(row["network_calibration"]),
+            _optional(row["calibration"]),
+        ]
+        if several:
+            cells[4:4] = [_optional(row["vlb_se"], 4)]
+        rows.append(cells)
+    print_table(title, headings, rows)
+    steps = [
+        (step["step"], f"{step['bits']:+,.0f}", f"{step['bpd']:+.5f}", step["why"]) for step in explain(found)
+    ]
+    error = f" ± {found['file_se']:.4f}" if several and found["file_se"] is not None else ""
+    whole = f"{found['file_bytes']:,} bytes, {found['above_vlb_percent']:+.2f} % on the VLB{error}"
+    steps.append(("file", f"{8 * found['file_bytes']:,}", f"{found['file_bpd']:.5f}", whole))
+    print_table("from the bound to the file", ("", "bits", "bpd", "why"), steps, left=(0, 3))
+    parts = ", ".join(f"{name} {size:,}" for name, size in found["parts"].items())
+    click.echo(f"bytes: {parts}; together {sum(found['parts'].values()):,}")
+    if several:
+        plans = ", ".join(f"plan {plan} {count}" for plan, count in found["plans"].items())
+        click.echo(f"images by plan: {plans}")
+    for finding in found["findings"]:
+        click.echo(f"! {finding}")
+    if not found["findings"]:
+        click.echo("Coded bits agree with the bound, and residuals with their scales.")
+
+
+def print_sweep(swept: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """One line a setting: name, model, totals."""
+    rows = [
+        (
+            name,
+            model,
+            f"{total['vlb_bpd']:.4f}",
+            _optional(total["vlb_se"], 4),
+            f"{total['coded_bpd']:.4f}",
+            f"{total['gap_percent']:+.2f} %",
+            f"{total['file_bpd']:.4f}",
+            f"{total['file_bytes']:,}",
+            ", ".join(f"{plan}: {count}" for plan, count in total["plans"].items()),
+            f"{total['seconds']:.1f}",
+        )
+        for name, model, total in swept
+    ]
+    headings = (
+        "setting", "model", "VLB bpd", "± s.e.", "coded bpd", "gap", "file bpd", "bytes", "plans", "seconds",
+    )  # fmt: skip
+    print_table(f"{swept[0][2]['files']} images", headings, rows, left=(0, 1))
+
+
+def _optional(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
