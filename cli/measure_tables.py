@@ -114,7 +114,7 @@ def _moved_speed(change: Mapping[str, Any] | None) -> str:
 
 def print_evaluation(title: str, found: Mapping[str, Any]) -> None:
     """VLB and coded bits by scale, band and level; from the VLB to the file; findings."""
-    from vdmcompress.measure.evaluation import explain
+    from vdmcompress.measure.evaluation import FEW, calibration, explain
 
     several = "files" in found
     headings = ["scale", "band", "level", "VLB bpd", "coded bpd", "gap", "cal. network", "coder"]
@@ -130,13 +130,14 @@ def print_evaluation(title: str, found: Mapping[str, Any]) -> None:
             f"{row['vlb_bpd']:.4f}",
             f"{row['coded_bpd']:.4f}",
             f"{gap:+.2f} %",
-            _optional(row["network_calibration"]),
-            _optional(row["calibration"]),
+            calibration(row, "network_calibration"),
+            calibration(row, "calibration"),
         ]
         if several:
             cells[4:4] = [_optional(row["vlb_se"], 4)]
         rows.append(cells)
-    print_table(title, headings, rows)
+    note = f"cal.: mean squared normalised residual, 1 expected; in brackets under {FEW:,} positions."
+    print_table(title, headings, rows, [note])
     steps = [
         (step["step"], f"{step['bits']:+,.0f}", f"{step['bpd']:+.5f}", step["why"]) for step in explain(found)
     ]

@@ -69,7 +69,7 @@ def test_eval_prints_bits_per_dimension_by_row(vdmc, evaluated, picture):
     assert evaluated == [((16, 24, 3), "photo", 1, "auto")]
     values, size = 16 * 24 * 3, file_bytes(24, 0)
     rows = [line.split() for line in result.stdout.splitlines()]
-    first = ["0", "HL", "1", f"{300 / values:.4f}", f"{310 / values:.4f}", "+3.33", "%", "1.500", "1.250"]
+    first = ["0", "HL", "1", f"{300 / values:.4f}", f"{310 / values:.4f}", "+3.33", "%", "(1.50)", "(1.25)"]
     assert first in rows
     assert ["-", "top", "0", f"{500 / values:.4f}", f"{506 / values:.4f}", "+1.20", "%", "-", "-"] in rows
     above = f"{100 * (8 * size / 800 - 1):+.2f}"
@@ -108,7 +108,7 @@ def test_eval_takes_a_folder_and_tells_each_image_with_v_only(vdmc, evaluated, p
     assert "picture.png" not in result.stdout
     assert "2 images, 0.00 million values" in result.stdout
     assert "± s.e." in result.stdout
-    assert "picture.png: 24x16 RGB" in vdmc("eval", "-v", picture.parent).stdout
+    assert "picture.png: 24x16 RGB, model photo" in vdmc("eval", "-v", picture.parent).stdout
     assert len(vdmc("eval", "--limit", "1", "--json", picture.parent).stdout.splitlines()) == 1
 
 

@@ -93,7 +93,7 @@ def _axes(
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{bottom}"/>')
         parts.append(_text(at, bottom + 15, f"{10.0**decade:g}", "middle"))
     parts.append(_text((LEFT + right) / 2, HEIGHT - 6, f"{way} speed, Mpx/s", "middle"))
-    parts.append(_text(4, TOP - 3, "bpd", "start"))
+    parts.append(_text(LEFT + 4, TOP + 11, "bpd", "start"))
     return "".join(parts)
 
 
@@ -112,6 +112,8 @@ def _labels(places: Mapping[str, tuple[float, float]], classes: Mapping[str, str
             (px + 6, py - 8), (px + 6, py + 16), (px - 6 - wide, py - 8), (px - 6 - wide, py + 16),
             (px + 8, py - 16), (px + 8, py + 26), (px - 8 - wide, py + 26), (px - 8 - wide, py - 16),
         ]  # fmt: skip
+        centre = px - wide / 2
+        spots += [(centre + side, py + down) for down in (-22, 31, -35, 44, -48) for side in (0, 28, -28, 56)]
         boxes = [(left, base - LINE + 3, left + wide, base + 3) for left, base in spots]
         best = min(range(len(boxes)), key=lambda i: (_covered(boxes[i], taken), i))
         taken.append(boxes[best])

@@ -212,6 +212,14 @@ def findings(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def calibration(row: Mapping[str, Any], key: str) -> str:
+    """A row's calibration as it is shown: in brackets where it is chance."""
+    known = row[key]
+    if known is None:
+        return "-"
+    return f"{known:.3f}" if row["positions"] >= FEW else f"({known:.2f})"
+
+
 def slack(row: Mapping[str, Any]) -> float:
     """Bits by which a level's coded bits may be off its VLB.
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from vdmcompress.measure import charts, page_views
-from vdmcompress.measure.evaluation import explain
+from vdmcompress.measure.evaluation import FEW, calibration, explain
 from vdmcompress.measure.page_views import Sample
+
+NBSP: Final = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def _head(content: Content) -> str:
     total = content.result["totals"]
     mine, reference = total["formats"][content.title], total["reference"]
     found = [
-        (f"{mine['bpd']:.4f}", f"bits per dimension, {content.title}"),
+        (f"{mine['bpd']:.4f}", f"bits per dimension: {content.title.replace(' ', NBSP)}"),
         (f"{100 * (mine['ratio']['bytes'] - 1):+.1f} %", f"bytes against {reference}"),
         (f"{mine['encode_mpx_s']:.3g}", "Mpx/s encoding, without the check"),
         (f"{mine['decode_mpx_s']:.3g}", "Mpx/s decoding"),
@@ -144,9 +146,7 @@ def _bound(total: Mapping[str, Any]) -> str:
             "-" if row["vlb_se"] is None else f"{row['vlb_se']:.4f}",
             f"{row['coded_bpd']:.4f}",
         ]
-        ends = [
-            "-" if row[key] is None else f"{row[key]:.2f}" for key in ("network_calibration", "calibration")
-        ]
+        ends = [calibration(row, key) for key in ("network_calibration", "calibration")]
         bars = "".join(
             f'<i style="width:{max(0.0, 100 * row[key] / most):.2f}%"></i>'
             for key in ("vlb_bpd", "coded_bpd")
@@ -155,14 +155,15 @@ def _bound(total: Mapping[str, Any]) -> str:
     said = "".join(f'<p class="warn">{escape(text)}</p>' for text in total["findings"])
     good = "<p>Coded bits agree with the bound, and residuals with their scales.</p>"
     parts = ", ".join(f"{name} {size:,}" for name, size in total["parts"].items())
-    heads = ("scale, band", "level", "VLB bpd", "± s.e.", "coded bpd", "", "network", "coder")
+    heads = ("scale, band", "level", "VLB bpd", "± s.e.", "coded bpd", "", "cal. network", "cal. coder")
     return (
         f"<h2>From the bound to the file</h2>{_table(('', 'bits', 'bpd', 'why'), steps)}"
         f'<p class="soft">Bytes of all files: {escape(parts)}.</p>{said or good}'
         f"<h3>By scale, band and level</h3>{_table(heads, rows)}"
-        '<p class="soft">Scale 0 is the finest. Level 0 is the band itself, levels above are latents. Bars: '
-        "VLB grey, coded bits in colour. The last two columns are mean squared residuals over their variance, "
-        "1 expected: as the network predicts, and as the coder's adapted statistics do.</p>"
+        '<p class="soft">Scale 0 is the finest. Level 0 is the band itself, levels above are latents. '
+        "Bars: VLB grey, coded bits in colour. Calibration: mean squared residuals over their variance, 1 is "
+        "expected; as the network predicts, and as the coder's adapted statistics do; in brackets where fewer "
+        f"than {FEW:,} positions make it chance.</p>"
     )
 
 

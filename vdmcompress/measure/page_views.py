@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from vdmcompress.measure.pictures import data_uri, heat, middle, photograph, ramp_css, signed
 from vdmcompress.measure.views import BLOCK, LevelView, Views
 
+SMALL: Final = 200
+"""Bands with fewer columns are shown enlarged, square by square."""
+
 SHOWN: Final = 32
 """Bands with fewer rows or columns than this are too coarse to look at."""
 
@@ -62,8 +65,10 @@ def levels(sample: Sample) -> str:
         f"<h2>Level by level: {escape(sample.name)}</h2>"
         "<p>As decoding goes: from coarse scales to fine, in each band from noise to the band itself. Left: "
         "what is coded, a latent z<sub>k</sub> or the band. Middle: what the model expects before it is "
-        "decoded, given the level above and all that came before. Right: how far off it expects to be (standard "
-        'deviation, dark is sure).</p><div class="levels">' + "".join(parts) + "</div>"
+        "decoded, given the level above and all that came before. Right: how far off it expects to be "
+        '(standard deviation in grey levels, dark is sure).</p><div class="levels">'
+        + "".join(parts)
+        + "</div>"
     )
 
 
@@ -75,10 +80,11 @@ def _level(view: LevelView) -> str:
     shown = (
         (signed(value, reach), what, f"{what} of {title}"),
         (signed(mean, reach), "expected", f"expectation, {title}"),
-        (heat(np.log2(scale), -2.0, 5.0), f"± {np.median(scale):.1f} in the middle", f"scale, {title}"),
+        (heat(np.log2(scale), -2.0, 5.0), f"± {np.median(scale):.1f} (median)", f"scale, {title}"),
     )
+    small = ' class="pixels"' if view.value.shape[1] < SMALL else ""
     figures = "".join(
-        f'<figure><img src="{data_uri(pixels)}" alt="{escape(alt)}">'
+        f'<figure><img{small} src="{data_uri(pixels)}" alt="{escape(alt)}">'
         f"<figcaption>{escape(text)}</figcaption></figure>"
         for pixels, text, alt in shown
     )
