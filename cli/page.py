@@ -66,6 +66,7 @@ def page(
     from vdmcompress.errors import UsageError
     from vdmcompress.files import check_output, write_file
     from vdmcompress.measure.baseline import read_record
+    from vdmcompress.measure.bench import image_names
     from vdmcompress.measure.methods import default_title
     from vdmcompress.measure.page import render
 
@@ -85,7 +86,8 @@ def page(
     title = default_title(list(result["totals"]["formats"]), effort)
     if title is None:
         raise UsageError("the page is about vdmc: name an effort of it among the formats, for example vdmc7")
-    paths = {source.path.stem: source.path for source in sources.files}
+    names = image_names([source.path for source in sources.files][:limit])
+    paths = {called: path for path, called in names.items()}
     content = gather(result, title, paths, image, effort, device, threads, report)
     data = render(content).encode()
     write_file(output, data, force=force)

@@ -104,6 +104,11 @@ def test_bench_of_nothing_that_can_be_measured(vdmc, folder):
     assert "no image to measure" in result.stderr
 
 
+def test_images_are_called_by_what_tells_them_apart(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "inner" / "b.webp"]
+    assert list(bench.image_names(paths).values()) == ["a", str(paths[1]), str(paths[2])]
+
+
 def test_slow_formats_encode_once_and_decode_as_often_as_the_others(folder, monkeypatch):
     monkeypatch.setattr(bench, "SLOW", 0.0)
     result = bench.run([folder / "a.png"], "set", bench.Settings(["png"], 1, 3))

@@ -10,14 +10,16 @@ own (`process.py`), all are warmed up before the first image, and every image is
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from vdmcompress.errors import UsageError, VdmError
+from vdmcompress.classical import WEBP_SIDE
+from vdmcompress.errors import UnsupportedImageError, UsageError, VdmError
 from vdmcompress.measure.formats import Pixels, available, find_format, read_pixels, usual_names
 from vdmcompress.measure.machine import machine, processors, versions
 from vdmcompress.measure.process import FormatProcess
@@ -64,11 +66,11 @@ def run(
     names, missing = available(settings.names, settings.thread_count)
     if not names:
         raise UsageError(f"no format to measure: {'; '.join(missing.values()) or 'none was named'}")
-    images, skipped = read_all(paths)
+    images, skipped = survey(paths)
     if not images:
         raise UsageError("no image to measure" + "".join(f"; {s['image']}: {s['reason']}" for s in skipped))
     forms = {each: find_format(each, settings.thread_count) for each in names}
-    clock = _Clock({path: pixels.shape[0] * pixels.shape[1] / 1e6 for path, pixels in images.items()}, names)
+    clock = _Clock(images, names)
     clock.repeats, clock.progress = settings.repeats, progress
     records = []
     with ExitStack() as stack:
@@ -76,11 +78,13 @@ def run(
         for each in names:
             clock.tell(f"starting {forms[each].title}")
             processes.append(stack.enter_context(FormatProcess(each, settings.thread_count)))
-        for turn, (path, pixels) in enumerate(images.items()):
+        called = image_names(paths)
+        for turn, path in enumerate(images):
+            pixels = read_pixels(path)
             rows = _one_image(processes, path, pixels, settings.repeats, turn, clock)
             records.append(
                 {
-                    "image": path.stem,
+                    "image": called[path],
                     "width": pixels.shape[1],
                     "height": pixels.shape[0],
                     "channels": 1 if pixels.ndim == 2 else pixels.shape[2],
@@ -108,16 +112,26 @@ def run(
     }
 
 
-def read_all(paths: Sequence[Path]) -> tuple[dict[Path, Pixels], list[dict[str, str]]]:
-    """Pixels of the images that all formats can hold; and which are left out, and why."""
-    images: dict[Path, Pixels] = {}
+def survey(paths: Sequence[Path]) -> tuple[dict[Path, float], list[dict[str, str]]]:
+    """Megapixels of the images that all formats can hold; and which are left out, and why."""
+    found: dict[Path, float] = {}
     skipped = []
     for path in paths:
         try:
-            images[path] = read_pixels(path)
+            height, width = read_pixels(path).shape[:2]
+            if max(height, width) > WEBP_SIDE:
+                raise UnsupportedImageError(f"not measured: {width}x{height}, WebP has {WEBP_SIDE} a side")
+            found[path] = height * width / 1e6
         except (VdmError, OSError) as error:
             skipped.append({"image": str(path), "reason": " ".join(str(error).split())})
-    return images, skipped
+    return found, skipped
+
+
+def image_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """What images are called: without folder and suffix, or as they were named where that is not unique."""
+    paths = list(paths)
+    count = Counter(path.stem for path in paths)
+    return {path: path.stem if count[path.stem] == 1 else str(path) for path in paths}
 
 
 def _one_image(

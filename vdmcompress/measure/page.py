@@ -161,9 +161,9 @@ def _bound(total: Mapping[str, Any]) -> str:
         f'<p class="soft">Bytes of all files: {escape(parts)}.</p>{said or good}'
         f"<h3>By scale, band and level</h3>{_table(heads, rows)}"
         '<p class="soft">Scale 0 is the finest. Level 0 is the band itself, levels above are latents. '
-        "Bars: VLB grey, coded bits in colour. Calibration: mean squared residuals over their variance, 1 is "
-        "expected; as the network predicts, and as the coder's adapted statistics do; in brackets where fewer "
-        f"than {FEW:,} positions make it chance.</p>"
+        "Bars: VLB grey, coded bits in colour. Calibration: mean squared residuals over their variance, 1 "
+        "expected: as the network predicts, and as the coder's adapted statistics do; in brackets where "
+        f"fewer than {FEW:,} positions make it chance.</p>"
     )
 
 
