@@ -63,7 +63,7 @@ def evaluate(
     report = Report(len(paths) * len(settings) + len(sources.unread), as_json, quiet, verbose)
     tell_sources(report, sources, "images")
     swept: list[tuple[Setting, dict[str, Any]]] = []
-    with progress_bar("eval", quiet=quiet or len(paths) * len(settings) < 2) as progress:
+    with progress_bar("eval", quiet=quiet) as progress:
         for index, setting in enumerate(settings):
 
             def show(done: float, total: float, what: str, first: int = index * len(paths)) -> None:
@@ -125,10 +125,14 @@ def _evaluate_set(
     began = time.perf_counter()
     for done, path in enumerate(paths):
         with report.file(path):
-            progress(done, len(paths), f"{setting.name} {printable(path.name)}")
+
+            def show(share: float, done: int = done, path: Path = path) -> None:
+                progress(done + share, len(paths), f"{setting.name} {printable(path.name)}")
+
+            show(0.0)
             picture = read_picture(path)
             loaded = loaded or load_model(setting.model)
-            record = evaluate_picture(picture, loaded, device, threads, setting.latents)
+            record = evaluate_picture(picture, loaded, device, threads, setting.latents, show)
             records.append({"file": str(path), **record})
             if report.as_json and not swept:
                 click.echo(json.dumps({"status": "ok", **records[-1]}))

@@ -134,10 +134,14 @@ def gather(
     records = {}
     with progress_bar("evaluating", quiet=report.quiet) as progress:
         for done, each in enumerate(names):
-            if progress is not None:
-                progress(done, len(names) + 1, printable(each))
+
+            def show(share: float, done: int = done, each: str = each) -> None:
+                if progress is not None:
+                    progress(done + share, len(names) + 1, printable(each))
+
+            show(0.0)
             picture = read_picture(paths[each]).stripped()
-            records[each] = evaluate_picture(picture, model, device, threads, wanted.latents)
+            records[each] = evaluate_picture(picture, model, device, threads, wanted.latents, show)
         if progress is not None:
             progress(len(names), len(names) + 1, "looking at one")
         by_bits = sorted(names, key=lambda name: records[name]["vlb_bpd"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.kodak import RESULTS
 from tests.cli_support import colours, load, save
 from vdmcompress.errors import UsageError, VdmError
 from vdmcompress.measure import baseline, bench
@@ -229,3 +230,17 @@ def test_compare_json_and_an_image_that_it_does_not_take(vdmc, folder):
     assert [line["status"] for line in lines] == ["ok", "ok", "error", "total"]
     assert lines[-1]["files"] == 2
     assert lines[-1]["formats"]["PNG"]["bytes"] == sum(line["formats"]["PNG"]["bytes"] for line in lines[:2])
+
+
+def test_kept_results_add_up():
+    """The records in benchmarks/results can be baselines, and their totals are those of their images."""
+    paths = sorted(RESULTS.glob("*.json"))
+    assert paths
+    for path in paths:
+        record = baseline.read_record(path)
+        values = sum(i["width"] * i["height"] * i["channels"] for i in record["images"])
+        assert record["totals"]["images"] == len(record["images"])
+        for title, total in record["totals"]["formats"].items():
+            size = sum(image["formats"][title]["bytes"] for image in record["images"])
+            assert total["bytes"] == size, (path.name, title)
+            assert total["bpd"] == pytest.approx(8 * size / values, abs=1e-4)

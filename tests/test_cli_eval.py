@@ -35,7 +35,7 @@ def evaluated(monkeypatch):
         lanes = [lane + bytes(order[0]) for lane in LANES]
         return SimpleNamespace(lanes=lanes, plan=pixels.shape[1] % 2)
 
-    def evaluate(pixels, model, threads, device, encoded):
+    def evaluate(pixels, model, threads, device, encoded, progress):
         calls.append((pixels.shape, model.name, threads, device))
         height, width = pixels.shape[:2]
         return {

@@ -7,7 +7,7 @@ with z_k drawn as N(d, sigma_k^2) by a seeded generator, for the plan that the f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,15 +164,27 @@ def chains(
 
 
 def vlb_rows(
-    pixels: NDArray[np.uint8], plan: int, engine: Engine, threads: int, seed: int = 0
+    pixels: NDArray[np.uint8],
+    plan: int,
+    engine: Engine,
+    threads: int,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """VLB by scale, band and level, in bits; the few values on top of the pyramid are the last row."""
+    """VLB by scale, band and level, in bits; the few values on top of the pyramid are the last row.
+
+    progress: called with the share of the work that is done.
+    """
     rows: list[dict[str, Any]] = []
+    done, whole = 0, math.prod(pixels.shape[:2])
     for chain, d, rng in chains(pixels, plan, engine, threads, seed):
         name = band_name(chain.scale, chain.band)[-2:]
         n = math.prod(chain.shape) * chain.components
         head = {"scale": chain.scale, "band": name, "values": n, "drawn": chain.levels > 1}
         rows += [head | row for row in band_vlb(chain, d, rng)]
+        done += math.prod(chain.shape)
+        if progress is not None:
+            progress(done / whole)
     channels = 1 if pixels.ndim == 2 else 3
     positions = math.prod(pyramid_shapes(*pixels.shape[:2])[-1])
     top = sum(positions * math.log2(low_range(c)[1]) for c in range(channels))
@@ -188,17 +200,19 @@ def evaluate(
     threads: int,
     device: str = "auto",
     encoded: Encoded | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """VLB, coded bits by the coder's ledger and payload bytes of one image, coded with the diffusion model.
 
     vlb_bits, coded_bits in bits; head_bits: what the stack's heads hold beyond their information; rows: by
     scale, band and level; payload_bytes: all lanes.  coded_bits + head_bits == 8 * payload_bytes, to the bit.
+    progress: as in `vlb_rows`.
     """
     if encoded is None:
         encoded = encode_pixels(pixels, model, threads, None, device)
     ledger = encoded.ledger
     with Engine(model, threads, device) as engine:
-        rows = vlb_rows(pixels, encoded.plan, engine, threads)
+        rows = vlb_rows(pixels, encoded.plan, engine, threads, progress=progress)
     coded: dict[tuple[str, int], float] = {}
     for (label, k, kind), bits in ledger.entries.items():
         level = k if kind == "q" or label == "top" else k - 1

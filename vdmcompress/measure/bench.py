@@ -66,7 +66,7 @@ def run(
     names, missing = available(settings.names, settings.thread_count)
     if not names:
         raise UsageError(f"no format to measure: {'; '.join(missing.values()) or 'none was named'}")
-    images, skipped = survey(paths)
+    images, skipped = survey(paths, progress)
     if not images:
         raise UsageError("no image to measure" + "".join(f"; {s['image']}: {s['reason']}" for s in skipped))
     forms = {each: find_format(each, settings.thread_count) for each in names}
@@ -112,11 +112,15 @@ def run(
     }
 
 
-def survey(paths: Sequence[Path]) -> tuple[dict[Path, float], list[dict[str, str]]]:
+def survey(
+    paths: Sequence[Path], progress: Progress | None = None
+) -> tuple[dict[Path, float], list[dict[str, str]]]:
     """Megapixels of the images that all formats can hold; and which are left out, and why."""
     found: dict[Path, float] = {}
     skipped = []
-    for path in paths:
+    for index, path in enumerate(paths):
+        if progress is not None:
+            progress(index, len(paths), f"reading {path.name}")
         try:
             height, width = read_pixels(path).shape[:2]
             if max(height, width) > WEBP_SIDE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -42,19 +42,37 @@ HEAVY: Final = {"payload", "alpha", "metadata"}
 
 
 def evaluate_picture(
-    picture: Picture, model: Model, device: str, threads: int, latents: Sequence[str]
+    picture: Picture,
+    model: Model,
+    device: str,
+    threads: int,
+    latents: Sequence[str],
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Code a picture with the diffusion model: bits by scale, band and level, and the bytes of its file.
 
     latents: keys of `path.ORDERS`; of several the smallest payload counts.  threads: 0 for all processors.
+    progress: called with the share of the work that is done.
     Raises UnsupportedImageError for what diffusion does not code, and what `encode_pixels` raises.
     """
     if not by_diffusion(picture):
         raise UnsupportedImageError(f"{picture.name} is not coded by diffusion; 8-bit grey and RGB are")
     count, pixels = threads or default_threads(), np.asarray(picture.colour, np.uint8)
-    tried = [encode_pixels(pixels, model, count, None, device, ORDERS[way]) for way in latents]
+    stages = len(latents) + 1
+
+    def stage(index: int, share: float) -> None:
+        if progress is not None:
+            progress((index + share) / stages)
+
+    tried = []
+    for index, way in enumerate(latents):
+
+        def encoding(done: float, total: float, _: str, index: int = index) -> None:
+            stage(index, done / total)
+
+        tried.append(encode_pixels(pixels, model, count, encoding, device, ORDERS[way]))
     encoded = min(tried, key=lambda each: sum(map(len, each.lanes)))
-    result = evaluate(pixels, model, count, device, encoded)
+    result = evaluate(pixels, model, count, device, encoded, lambda share: stage(stages - 1, share))
     parts, kind = list(encoded.lanes), None
     if picture.alpha is not None:
         kind, plane = encode_classical(picture.alpha)
