@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 from vdmcompress.measure import charts, page_views
 from vdmcompress.measure.evaluation import FEW, calibration, explain
 from vdmcompress.measure.page_views import Sample
-
-NBSP: Final = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,10 @@ def render(content: Content) -> str:
 def _head(content: Content) -> str:
     total = content.result["totals"]
     mine, reference = total["formats"][content.title], total["reference"]
+    title = f'<span class="one">{escape(content.title)}</span>'
     found = [
-        (f"{mine['bpd']:.4f}", f"bits per dimension: {content.title.replace(' ', NBSP)}"),
-        (f"{100 * (mine['ratio']['bytes'] - 1):+.1f} %", f"bytes against {reference}"),
+        (f"{mine['bpd']:.4f}", f"bits per dimension, {title}"),
+        (f"{100 * (mine['ratio']['bytes'] - 1):+.1f} %", f"bytes against {escape(reference)}"),
         (f"{mine['encode_mpx_s']:.3g}", "Mpx/s encoding, without the check"),
         (f"{mine['decode_mpx_s']:.3g}", "Mpx/s decoding"),
     ]
@@ -70,7 +69,7 @@ def _head(content: Content) -> str:
         error = f" ± {bound['vlb_se']:.3f}" if bound["vlb_se"] is not None else ""
         found[1:1] = [(f"{bound['vlb_bpd']:.4f}", f"bits per dimension promised (VLB){error}")]
         found[2:2] = [(f"{bound['gap_percent']:+.2f} %", "coded bits against the VLB")]
-    cards = "".join(f"<div><b>{escape(value)}</b>{escape(what)}</div>" for value, what in found)
+    cards = "".join(f"<div><b>{value}</b>{what}</div>" for value, what in found)
     machine = content.result["machine"]
     return (
         f"<h1>{escape(content.result['name'])}</h1>"
