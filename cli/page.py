@@ -66,7 +66,7 @@ def page(
     from vdmcompress.errors import UsageError
     from vdmcompress.files import check_output, write_file
     from vdmcompress.measure.baseline import read_record
-    from vdmcompress.measure.bench import image_names
+    from vdmcompress.measure.bench import SCHEMA, image_names
     from vdmcompress.measure.methods import default_title
     from vdmcompress.measure.page import render
 
@@ -77,6 +77,8 @@ def page(
     report = Report(sources.total, as_json, quiet, verbose)
     if kept is not None:
         result = read_record(kept)
+        if result.get("schema") != SCHEMA:
+            raise UsageError(f"{kept}: a record without what a page needs; make one with vdmc bench -o FILE")
         result["name"] = name or result["name"]
         report.total = len(result["images"])
         report.codes = [0] * report.total

@@ -14,6 +14,7 @@ from tests.cli_support import colours, save
 from vdmcompress.cascade import encode_pixels
 from vdmcompress.evaluate import evaluate
 from vdmcompress.measure import evaluation, views
+from vdmcompress.measure.bench import SCHEMA
 from vdmcompress.measure.charts import Point, scatter
 from vdmcompress.measure.methods import classical_images, default_title
 from vdmcompress.measure.page import Content, render
@@ -49,6 +50,7 @@ def bench_result(count=3):
         size = {"width": 160, "height": 128, "channels": 3}
         images.append({"image": f"image<{index}>", **size, "crc": "00000000", "formats": formats})
     return {
+        "schema": SCHEMA,
         "name": "a & b",
         "date": "2026-01-02",
         "machine": {"cpu": "some processor", "cores": 2, "isa": [], "system": "Linux"},
@@ -266,6 +268,10 @@ def test_report_writes_a_page_of_kept_figures(vdmc, tmp_path, monkeypatch):
     assert vdmc(*arguments).exit_code == 2
     refused = vdmc(*arguments, "-f", "--image", "other")
     assert (refused.exit_code, "was not measured" in refused.stderr) == (2, True)
+    kept.write_text(json.dumps({**result, "schema": "another"}))
+    old = vdmc(*arguments, "-f")
+    assert (old.exit_code, "make one with vdmc bench" in old.stderr) == (2, True)
+    kept.write_text(json.dumps(result))
     other = save(colours(8, 8), tmp_path / "other.png")
     assert vdmc("report", other, "--bench", kept, "-f", "-o", output).exit_code == 2
 
