@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import decode, encode, eval, info, models, report, selftest, train, verify
+from cli import bench, compare, decode, encode, eval, info, models, page, report, selftest, train, verify
 
 
 class Group(click.Group):
@@ -78,6 +78,9 @@ for command in (
     info.info,
     verify.verify,
     eval.evaluate,
+    compare.compare,
+    bench.bench,
+    page.page,
     selftest.selftest,
     models.models,
     train.train,
