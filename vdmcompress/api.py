@@ -111,9 +111,9 @@ def encode(
         made = [file for file in tried if file is not None]
         data, beside = min(made, key=lambda file: len(file[0]), default=(b"", 0))
     if not data:
-        data = _encode_classical(picture)
+        data = encode_classically(picture)
     elif may_beat(picture.colour, len(data) - beside, careful=wanted.careful, threads=work.thread_count):
-        data = min(data, _encode_classical(picture), key=len)
+        data = min(data, encode_classically(picture), key=len)
     if verify:
         _verify(data, picture, chosen, work.labelled("verify"), limits)
     return data
@@ -249,7 +249,7 @@ def _encode_diffusion(
     return (pack(header, parts), beside) if held else None
 
 
-def _encode_classical(picture: Picture) -> bytes:
+def encode_classically(picture: Picture) -> bytes:
     kind, payload = encode_classical(picture.pixels, picture.depth, picture.mode is Mode.PALETTE)
     return pack(_header(kind, picture), [payload])
 

@@ -30,7 +30,7 @@ from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP, PLANS, Plan
+from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, PLANS, Plan
 from vdmcompress.transform import (
     Bands,
     check_range,
@@ -46,12 +46,6 @@ Array = NDArray[np.int32]
 Band = NDArray[np.int16]
 Pixels = NDArray[np.uint8]
 Progress = Callable[[float, float, str], None]
-
-DIRECT_POSITIONS = 1 << 17
-"""Positions of a strip of whole images without latents: statistics have long to adapt."""
-
-LATENT_POSITIONS = 256
-"""Positions of a strip of whole images with latents, for each row of the plan's strips."""
 
 TOP_SCALE = 72
 """Scale index of the last values before anything is learned: 32 grey levels."""
@@ -125,7 +119,7 @@ class BatchChain:
         self.shape = detail_shape(BAND_KEYS[band], *size)
         self.count, self.components, self.height, self.width = ctx[0].shape
         self.data, self.costs = data, costs
-        positions = LATENT_POSITIONS * plan.strip if latents else DIRECT_POSITIONS
+        positions = LATENT_COLUMNS * plan.strip if latents else DIRECT_POSITIONS
         self._strip = plan.strip if latents else DIRECT_STRIP
         self._strips = _strips(self.count, *self.shape, positions, self._strip)
         self._single: tuple[int, BandChain] | None = None

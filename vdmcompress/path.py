@@ -157,6 +157,11 @@ class NoisePath:
 DIRECT_STRIP = 256
 """Rows of a strip of a band without latents: nothing is borrowed, and statistics have long to adapt."""
 
+DIRECT_POSITIONS = 1 << 17
+"""Positions of a strip of several images without latents."""
+
+LATENT_COLUMNS = 256
+"""Positions of a strip of several images with latents, for each row of the plan's strips."""
 
 ALL_SCALES = 99
 
