@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import decode, encode, eval, info, models, report, selftest, train, verify
+from cli import archive, decode, encode, eval, info, models, report, selftest, train, verify
 
 
 class Group(click.Group):
@@ -77,6 +77,7 @@ for command in (
     decode.decode,
     info.info,
     verify.verify,
+    archive.archive,
     eval.evaluate,
     selftest.selftest,
     models.models,

@@ -161,7 +161,7 @@ def thread_count(threads: int, jobs: int = 1) -> int | None:
     """What the library takes: None for all cores, which several processes share."""
     if threads or jobs == 1:
         return threads or None
-    from cli.workers import processors
+    from vdmcompress.workers import processors
 
     return max(1, processors() // jobs)
 

@@ -24,13 +24,20 @@ from codec.ans import Stack
 from codec.bits_back import Ledger
 from codec.errors import BinsError, ShortStackError, StackFormatError, ValueOutOfRange
 from codec.gaussian import Bins, code_lengths, gaussian_table
-from vdmcompress.cascade import BandChain, lane_count
+from vdmcompress.cascade import BandChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
-from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, PLANS, Plan
+from vdmcompress.path import (
+    DIRECT_POSITIONS,
+    DIRECT_STRIP,
+    LATENT_COLUMNS,
+    PLANS,
+    BatchShape,
+    Plan,
+    batch_lanes,
+)
 from vdmcompress.transform import (
     Bands,
     check_range,
@@ -51,30 +58,7 @@ TOP_SCALE = 72
 """Scale index of the last values before anything is learned: 32 grey levels."""
 
 TOP_COLUMNS = 16
-"""Columns in which the last values lie for the statistics that adapt; what is left over is a row of its own."""
-
-
-@dataclass(frozen=True)
-class BatchShape:
-    """So many images of one size.  channels: 1 or 3."""
-
-    count: int
-    height: int
-    width: int
-    channels: int
-
-    @property
-    def pixels(self) -> int:
-        """Of all images together."""
-        return self.count * self.height * self.width
-
-    @property
-    def pyramid(self) -> list[tuple[int, int]]:
-        """(H_s, W_s) for s = 0, 1, ..., down to (1, 1)."""
-        shapes = [(self.height, self.width)]
-        while shapes[-1] != (1, 1):
-            shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
-        return shapes
+"""Columns in which the last values lie for the statistics that adapt; what is left over is a row."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +305,7 @@ def top_bins(count: int, components: int) -> Bins:
 
 
 def _top_parts(count: int) -> list[tuple[slice, int]]:
-    """The last values of so many images as rows of TOP_COLUMNS, and one of what is left over: (images, columns)."""
+    """The last values of so many images in rows of TOP_COLUMNS, and a row of the rest: (images, columns)."""
     whole = count - count % TOP_COLUMNS
     parts = [(slice(0, whole), TOP_COLUMNS), (slice(whole, count), count - whole)]
     return [(images, columns) for images, columns in parts if images.stop > images.start]
@@ -361,18 +345,13 @@ def shape_of(pixels: Pixels) -> BatchShape:
     return BatchShape(*pixels.shape[:3], 1 if pixels.ndim == 3 else 3)
 
 
-def batch_lanes(shapes: Sequence[BatchShape]) -> int:
-    """Lanes of the stack of batches: those of one image of as many pixels."""
-    return lane_count(sum(shape.pixels for shape in shapes), 1)
-
-
 def encode_batches(
     batches: Sequence[Pixels],
     engine: Engine,
     order: Sequence[int],
     progress: Progress | None = None,
 ) -> EncodedBatches:
-    """Encode batches uint8 (n, H, W) or (n, H, W, 3) on one stack; the first plan for which they lend the bits."""
+    """Encode batches uint8 (n, H, W) or (n, H, W, 3) on one stack, by the first plan that fits."""
     shapes = [shape_of(pixels) for pixels in batches]
     total = sum(shape.pixels for shape in shapes)
     for index in order:

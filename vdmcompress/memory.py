@@ -7,14 +7,11 @@ upper estimates of a process's peak, fitted to measurements (`python -m benchmar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vdmcompress.errors import LimitError
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP
-
-if TYPE_CHECKING:
-    from vdmcompress.batch import BatchShape
+from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, BatchShape
 
 TILES: Final = (256, 128, 64, 32)
 """Rows and columns of the largest tile, in the order in which they are tried."""
@@ -71,8 +68,8 @@ def choose_batch_tile(
         if need <= limit:
             return tile
     raise LimitError(
-        f"a group of {sum(shape.pixels for shape in shapes)} pixels takes up to {-(-need >> 20)} MiB, allowed "
-        f"are {limit >> 20} MiB; allow more memory or fewer threads, or make smaller groups (--group)"
+        f"a group of {sum(shape.pixels for shape in shapes)} pixels takes up to {-(-need >> 20)} MiB, "
+        f"allowed are {limit >> 20} MiB; allow more memory or fewer threads, or make smaller groups (--group)"
     )
 
 

@@ -209,7 +209,8 @@ def model_paths() -> Iterator[Path]:
 
     What cannot be one is passed over: other than regular files, files beyond the limit, unreadable ones.
     """
-    folders = [shipped_folder(), *(Path(p) for p in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if p)]
+    others = os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep)
+    folders = [shipped_folder(), *(Path(p) for p in others if p)]
     for folder in folders:
         if folder.is_dir():
             yield from filter(_readable, sorted(folder.glob(f"*{SUFFIX}")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from vdmcompress import api
 from vdmcompress.archive.directory import Member
 from vdmcompress.archive.group import Coded, GroupParts, batches_of, holds, pack_group, unpack_group
+from vdmcompress.archive.settings import Entry, GroupSettings, Made
 from vdmcompress.batch import EncodedBatches, decode_batches, encode_batches
 from vdmcompress.border import guarded
+from vdmcompress.choice import AUTO
 from vdmcompress.chunks import Chunk
-from vdmcompress.choice import AUTO, models_for
 from vdmcompress.classical import decode_classical, encode_classical, may_beat, small_size
 from vdmcompress.container import DEFAULT_LIMITS, PIXELS_PER_BYTE, Header, Kind, Limits
-from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
+from vdmcompress.efforts import effort_of
 from vdmcompress.engine import Engine, default_threads
 from vdmcompress.errors import DamagedFileError, MachineError, VdmError, damaged
 from vdmcompress.exact import selftest
@@ -34,7 +35,7 @@ from vdmcompress.model_file import Model, find_model, load_model, parse_model
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Picture, difference, pixel_crc
 
-__all__ = ["Entry", "GroupSettings", "Made", "decode_group", "encode_group", "model_names"]
+__all__ = ["decode_group", "encode_group"]
 
 Progress: TypeAlias = Callable[[float, float, str], None]
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -43,60 +44,7 @@ TRIAL_IMAGES: Final = 48
 """Images of a group with which its models are compared, where more than one may serve."""
 
 CLASSICAL_MARGIN: Final = 1.3
-"""A small image is tried classically at full effort where a quick try takes at most so much of diffusion's."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A picture that goes into an archive: name, and what is kept of its file (see `directory.Member`)."""
-
-    name: str
-    picture: Picture
-    modified: int | None = None
-    permissions: int | None = None
-
-    def member(self, single: bool) -> Member:
-        """As the directory has it."""
-        picture = self.picture
-        return Member(
-            self.name, picture.width, picture.height, picture.mode, picture.depth, single, self.modified,
-            self.permissions,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class GroupSettings:
-    """How groups are coded; the same for all of an archive.  Only effort, model and latents alter bytes.
-
-    effort, model, latents, threads, device, verify, memory: as in `vdmcompress.encode`.
-    """
-
-    effort: int = DEFAULT_EFFORT
-    model: str | None = None
-    latents: str | None = None
-    threads: int | None = None
-    device: str = "auto"
-    verify: bool = True
-    memory: int | None = None
-
-    def models(self, picture: Picture) -> tuple[str, ...]:
-        """Names of the models that may code a picture; none where diffusion does not serve it."""
-        if not api.by_diffusion(picture):
-            return ()
-        return models_for(picture.height, picture.width, effort_of(self.effort), self.model)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A coded group.  record: its bytes.  members: in their order there.  model: its hash, b"" for none.
-
-    bound: bits that the lanes hold by the coder's own count.
-    """
-
-    record: bytes
-    members: list[Member]
-    model: bytes
-    bound: float = field(default=0.0, compare=False)
+"""A small image is tried classically at full effort where a quick try takes at most this much more."""
 
 
 @guarded
@@ -343,12 +291,6 @@ def _verify(record: bytes, entries: Sequence[Entry], settings: GroupSettings) ->
 
 def _not_verified(name: str) -> MachineError:
     return MachineError(
-        f"the bytes made of a group ({name}, ...) do not decode to its images on this machine, allowed are the "
-        "same pixels only; run 'vdmc selftest'"
+        f"the bytes made of a group ({name}, ...) do not decode to its images on this machine, allowed are "
+        "the same pixels only; run 'vdmc selftest'"
     )
-
-
-def model_names(settings: GroupSettings) -> tuple[str, ...]:
-    """Every model that an archive with these settings may use."""
-    effort = effort_of(settings.effort)
-    return tuple(dict.fromkeys((*models_for(1, 1, effort, settings.model), *models_for(1000, 1000, effort, settings.model))))

@@ -20,13 +20,22 @@ from typing import Final
 
 from vdmcompress.archive.directory import MAX_IMAGES, MAX_RAW, Member, pack_directory, read_directory
 from vdmcompress.archive.records import GroupHead, read_group_head, unseal
-from vdmcompress.batch import BatchShape
 from vdmcompress.chunks import Chunk, chunk_fault, decompress, pack_list, read_list
 from vdmcompress.container import FREE_PIXELS, MAX_LANES, MODEL_BYTES, PIXELS_PER_BYTE, Kind, Limits
 from vdmcompress.errors import LimitError, damaged
+from vdmcompress.path import BatchShape, batch_lanes
 from vdmcompress.wire import Reader, varint
 
-__all__ = ["MAX_METADATA", "Coded", "GroupParts", "batches_of", "pack_group", "read_members", "unpack_group"]
+__all__ = [
+    "MAX_METADATA",
+    "Coded",
+    "GroupParts",
+    "batches_of",
+    "pack_group",
+    "price_of",
+    "read_members",
+    "unpack_group",
+]
 
 MAX_METADATA: Final = 1 << 25
 """Most bytes of the metadata of a group, uncompressed."""
@@ -36,6 +45,11 @@ MAX_CHUNKS: Final = 1 << 17
 
 _CRC_BYTES: Final = 4
 _LEVEL: Final = 9
+_FIXED_BYTES: Final = 40
+"""Head, four checksums, numbers in the payload and in the index, in a group of usual size."""
+
+_LANE_BYTES: Final = 9
+"""Head and length of a lane."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ def pack_group(parts: GroupParts) -> bytes:
     """The record of a group."""
     raw = pack_directory(parts.members)
     if len(raw) > MAX_RAW or len(parts.members) > MAX_IMAGES:
-        raise LimitError(f"a group with a directory of {len(raw)} bytes, allowed are {MAX_RAW}; use smaller ones")
+        raise LimitError(f"a directory of {len(raw)} bytes, allowed are {MAX_RAW}; use smaller groups")
     directory = zlib.compress(raw, _LEVEL)
     directory = directory if len(directory) < len(raw) else raw
     payload = _pack_payload(parts)
@@ -125,7 +139,7 @@ def _pack_metadata(chunks: Sequence[tuple[Chunk, ...]]) -> bytes:
         parts += [varint(len(text)), text]
     raw = b"".join((*parts, *(varint(place) for place in chosen)))
     if len(raw) > MAX_METADATA:
-        raise LimitError(f"metadata of {len(raw)} bytes in a group, allowed are {MAX_METADATA}; use smaller groups")
+        raise LimitError(f"metadata of {len(raw)} bytes, allowed are {MAX_METADATA}; use smaller groups")
     stored = zlib.compress(raw, _LEVEL)
     stored = stored if len(stored) < len(raw) else raw
     return varint(len(raw)) + varint(len(stored)) + stored
@@ -217,3 +231,13 @@ def _read_metadata(reader: Reader, members: Sequence[Member]) -> list[tuple[Chun
     if inner.left or any(place > count for place in chosen):
         raise damaged("the metadata of a group do not belong to its images")
     return [lists[place] for place in chosen]
+
+
+def price_of(members: Sequence[Member]) -> int:
+    """Bytes that a group has for being one, whatever is in it: numbers, checksums, model, heads of lanes.
+
+    What it costs besides that statistics learn anew is not counted.
+    """
+    lanes = batch_lanes([shape for shape, _ in batches_of(members)])
+    together = any(not member.single for member in members)
+    return _FIXED_BYTES + (MODEL_BYTES + 2 + lanes * _LANE_BYTES if together else 0)

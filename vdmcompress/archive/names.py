@@ -1,4 +1,4 @@
-"""Names of members: relative paths with "/", which lead nowhere but below the folder that they are put into."""
+"""Names of members: relative paths with "/", which lead nowhere but below the folder they are put in."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cli.options import thread_count
-from cli.workers import WorkerDied, Workers, processors
+from vdmcompress.workers import WorkerDied, Workers, processors
 from tests import batch_support
 from tests.cli_support import colours, load, png_file
 from tests.conftest import ROOT
