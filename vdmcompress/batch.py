@@ -253,7 +253,7 @@ class BatchCascade:
         scale = 0
         while planes.shape[2:] != (1, 1):
             size = (planes.shape[2], planes.shape[3])
-            bands = _forward(planes)
+            bands = split(planes)
             details = (bands.hl, bands.lh, bands.hh)
             self.engine.prepare(reversed(self.rows(scale)))
             for band in reversed(range(3)):
@@ -265,7 +265,7 @@ class BatchCascade:
                 bits_back.encode(stack, details[band], chain, label, self.threads)
             planes, scale = bands.ll, scale + 1
         with ledger.scope("top").entry(stack, 0, "p"):
-            for rows, columns in reversed(_top_parts(len(planes))):
+            for rows, columns in reversed(top_parts(len(planes))):
                 bins = top_bins(rows.stop - rows.start, planes.shape[1])
                 x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
                 adaptive.push(stack, x, bins, columns, self.threads)
@@ -274,7 +274,7 @@ class BatchCascade:
         """Pop planes int16 (n, C, H, W)."""
         conditionals = Conditionals(self.engine.model, shape.channels)
         planes = np.empty((shape.count, shape.channels, 1, 1), np.int16)
-        for rows, columns in _top_parts(shape.count):
+        for rows, columns in top_parts(shape.count):
             bins = top_bins(rows.stop - rows.start, shape.channels)
             planes[rows, :, 0, 0] = adaptive.pop(stack, bins, columns)
         sizes = shape.pyramid
@@ -288,7 +288,7 @@ class BatchCascade:
                 z_0 = bits_back.decode(stack, chain, ledger.scope(band_name(scale, band)), self.threads)
                 check_range(z_0.swapaxes(0, 1), BAND_KEYS[band])
                 details.append(z_0)
-            planes = _inverse(Bands(planes, *details), *sizes[scale])
+            planes = join(Bands(planes, *details), *sizes[scale])
             check_range(planes.swapaxes(0, 1))
         return planes
 
@@ -304,21 +304,21 @@ def top_bins(count: int, components: int) -> Bins:
     return Bins(mean, scale, np.zeros((count, 3), np.int16), low, number, 0, tables)
 
 
-def _top_parts(count: int) -> list[tuple[slice, int]]:
+def top_parts(count: int) -> list[tuple[slice, int]]:
     """The last values of so many images in rows of TOP_COLUMNS, and a row of the rest: (images, columns)."""
     whole = count - count % TOP_COLUMNS
     parts = [(slice(0, whole), TOP_COLUMNS), (slice(whole, count), count - whole)]
     return [(images, columns) for images, columns in parts if images.stop > images.start]
 
 
-def _forward(planes: Band) -> Bands:
+def split(planes: Band) -> Bands:
     """`haar_forward` of planes (n, C, H, W)."""
     bands = haar_forward(planes.reshape(-1, *planes.shape[2:]))
     shape = (*planes.shape[:2], *bands.ll.shape[1:])
     return Bands(*(band.reshape(shape) for band in (bands.ll, bands.hl, bands.lh, bands.hh)))
 
 
-def _inverse(bands: Bands, height: int, width: int) -> Band:
+def join(bands: Bands, height: int, width: int) -> Band:
     """`haar_inverse` of bands (n, C, h, w)."""
     parts = (bands.ll, bands.hl, bands.lh, bands.hh)
     planes = haar_inverse(Bands(*(p.reshape(-1, *p.shape[2:]) for p in parts)), height, width)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.bits_back import columns
+from vdmcompress.batch import BatchChain
 from vdmcompress.cascade import BandChain, Cascade, Encoded, encode_pixels
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
@@ -33,7 +34,7 @@ def draw_latent(z_below: Band, path: BandPath, k: int, rng: np.random.Generator)
     return np.rint(grey / path.delta(k)).astype(np.int16)
 
 
-def band_vlb(chain: BandChain, d: Band, rng: np.random.Generator) -> list[dict[str, Any]]:
+def band_vlb(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Bits of each level of a band: the step's closed-form term, and its calibration.
 
     Statistics adapt along the z_{k-1} that was drawn; given its past, each value's term is in closed form.

@@ -57,9 +57,7 @@ def batch_memory_needed(shapes: Sequence[BatchShape], model: Model, threads: int
     )
 
 
-def choose_batch_tile(
-    shapes: Sequence[BatchShape], model: Model, threads: int, limit: int | None
-) -> int:
+def choose_batch_tile(shapes: Sequence[BatchShape], model: Model, threads: int, limit: int | None) -> int:
     """`choose_tile` for batches."""
     if limit is None:
         return TILES[0]

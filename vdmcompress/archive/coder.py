@@ -48,9 +48,7 @@ CLASSICAL_MARGIN: Final = 1.3
 
 
 @guarded
-def encode_group(
-    entries: Sequence[Entry], settings: GroupSettings, progress: Progress | None = None
-) -> Made:
+def encode_group(entries: Sequence[Entry], settings: GroupSettings, progress: Progress | None = None) -> Made:
     """Code pictures as one group, and decode it again unless settings.verify is off.
 
     Raises MachineError where it does not decode to the pictures, and as `vdmcompress.encode`.
