@@ -1,6 +1,9 @@
 """Groups on a real Ray cluster of two worker nodes, one of which is killed while they are coded."""
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from vdmcompress.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 HOW = {"model": str(model_support.INTEGER), "threads": 1, "verify": False, "group": GroupSize(images=3)}
 STORE_BYTES = 80 << 20
+LIMIT_SECONDS = 300
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -24,6 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def images(count):
     whole = model_support.photo(96, 16 * count)
     return [(f"{i:02}", np.ascontiguousarray(whole[:16, 16 * i : 16 * i + 16])) for i in range(count)]
+
+
+def too_long(number, frame):
+    raise TimeoutError(f"the cluster has not done its work in {LIMIT_SECONDS} s")
 
 
 @pytest.fixture
@@ -38,12 +46,16 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LIMIT_SECONDS)
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     try:
         nodes = [made.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
         made.wait_for_nodes(timeout=60)
         yield made, nodes
     finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
         ray.shutdown()
         made.shutdown()
 
@@ -93,17 +105,12 @@ def test_no_cluster_is_said(tmp_path, monkeypatch):
 
 
 def test_ray_is_asked_for_by_name_where_it_is_missing(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'vdmcompress\[cluster\]'"):
         create(tmp_path / "a.vdma", images(1), runner=Cluster("auto"), **HOW)
 
 
 def test_nothing_imports_ray_unasked():
-    import subprocess
-    import sys
-
     names = "vdmcompress.archive.create, vdmcompress.archive.cluster"
     code = f"import sys, {names}; sys.exit('ray' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -103,8 +103,8 @@ class BatchChain:
         self.shape = detail_shape(BAND_KEYS[band], *size)
         self.count, self.components, self.height, self.width = ctx[0].shape
         self.data, self.costs = data, costs
-        positions = LATENT_COLUMNS * plan.strip if latents else DIRECT_POSITIONS
-        self._strip = plan.strip if latents else DIRECT_STRIP
+        positions = DIRECT_POSITIONS if self.direct else LATENT_COLUMNS * plan.strip
+        self._strip = DIRECT_STRIP if self.direct else plan.strip
         self._strips = _strips(self.count, *self.shape, positions, self._strip)
         self._single: tuple[int, BandChain] | None = None
 

@@ -6,6 +6,9 @@ and on the nodes, and on these the models (in the package, or in folders of VDMC
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -34,10 +37,7 @@ class Cluster:
         ray = _ray()
         ours = not ray.is_initialized()
         if ours:
-            try:
-                ray.init(address=self.address, log_to_driver=False, logging_level="error")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise UsageError(f"no Ray cluster answers at {self.address!r}: {error}") from error
+            self._connect(ray)
         try:
             task = ray.remote(_call).options(
                 num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries
@@ -53,6 +53,18 @@ class Cluster:
         finally:
             if ours:
                 ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        """Join the cluster as a driver; what SIGTERM does stays as it is, which Ray would change."""
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(f"no Ray cluster answers at {self.address!r}: {error}") from error
+        finally:
+            if main and before is not None:
+                signal.signal(signal.SIGTERM, before)
 
     def _result(self, ray: Any, reference: Any) -> Any:
         try:

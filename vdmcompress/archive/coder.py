@@ -43,6 +43,9 @@ Pixels: TypeAlias = NDArray[np.uint8]
 TRIAL_IMAGES: Final = 48
 """Images of a group with which its models are compared, where more than one may serve."""
 
+LEAST_SAVING: Final = 2000
+"""Batches are coded anew without some images where that saves more than one byte of so many."""
+
 CLASSICAL_MARGIN: Final = 1.3
 """A small image is tried classically at full effort where a quick try takes at most this much more."""
 
@@ -100,6 +103,7 @@ def _encode(
         found = _smallest(kept, model, settings, progress)
         bits = np.concatenate(found.bits)
         more: dict[str, bytes] = {}
+        saved, lanes = 0, sum(map(len, found.lanes))
         for entry, own in zip(kept, bits, strict=True):
             size = -(-int(own) // 8)
             smooth = entry.picture.width * entry.picture.height > PIXELS_PER_BYTE * size
@@ -108,10 +112,12 @@ def _encode(
                 beside = _beside(entry.picture)
                 if smooth or len(single) < size + beside:
                     more[entry.name] = single
+                    saved += size + beside - len(single)
         shapes = [shape for shape, _ in batches_of([e.member(False) for e in kept])]
-        if not more and not holds(shapes, sum(map(len, found.lanes))):
+        held = holds(shapes, lanes)
+        if not more and not held:
             more = {e.name: api.encode_classically(e.picture) for e in kept}
-        if not more:
+        if not more or (held and saved * LEAST_SAVING < lanes):
             return found, singles
         singles |= more
 

@@ -59,6 +59,7 @@ class Archive:
         self._limits = limits
         self._decoded: tuple[int, dict[str, Picture | VdmError]] | None = None
         self._places: dict[str, int] | None = None
+        self._models: list[bytes] | None = None
         self._file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - closed by close
         try:
             self._records = self._find()
@@ -136,6 +137,8 @@ class Archive:
 
     def embedded(self) -> list[bytes]:
         """The model files in the archive; damaged ones are left out."""
+        if self._models is not None:
+            return self._models
         found = []
         for record in self._records:
             if not record.images:
@@ -144,6 +147,7 @@ class Archive:
                     found.append(unpack_model(self._file.read(record.length)))
                 except DamagedFileError:
                     continue
+        self._models = found
         return found
 
     def decode(self, number: int) -> dict[str, Picture | VdmError]:

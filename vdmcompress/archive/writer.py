@@ -48,8 +48,8 @@ class ArchiveWriter:
         digest = sha256(settings.encode()).hexdigest()[:12]
         self.part = place.with_name(f".{place.name}.{digest}{_SUFFIX}")
         for other in place.parent.glob(f".{_escaped(place.name)}.*{_SUFFIX}"):
-            if not (resume and other == self.part):
-                other.unlink(missing_ok=True)
+            if not (resume and other == self.part and not other.is_symlink()):
+                _remove(other)
         self.records: list[Record] = []
         how = "r+b" if self.part.exists() else "x+b"
         self._file: BinaryIO = open(self.part, how)  # noqa: SIM115 - closed by finish or __exit__
@@ -132,6 +132,14 @@ class ArchiveWriter:
         self._file.close()
         if not any(record.images for record in self.records):
             self.part.unlink(missing_ok=True)
+
+
+def _remove(part: Path) -> None:
+    """Remove a partial file, unless a run is writing it."""
+    if not part.is_symlink():
+        with open(part, "rb") as file:
+            _lock(file, part)
+    part.unlink()
 
 
 def _escaped(name: str) -> str:
