@@ -61,6 +61,7 @@ def mixed():
         ("rgba.png", array_picture(alpha)),
         ("la.png", array_picture(np.ascontiguousarray(alpha[..., 2:]))),
         ("flat.png", array_picture(np.full((40, 40, 3), 7, np.uint8))),
+        ("pattern.png", array_picture(np.tile(model_support.noise(4, 4), (10, 10, 1)))),
         ("deep.png", array_picture(np.arange(60, dtype=np.uint16).reshape(6, 10) * 999)),
         ("bits.png", Picture(Mode.GREY, 1, np.eye(9, dtype=np.uint8))),
         ("palette.png", Picture(Mode.PALETTE, 2, np.eye(5, dtype=np.uint8), (Chunk(b"PLTE", bytes(12)),))),
@@ -91,10 +92,10 @@ def check_all(archive, pictures):
 
 def test_everything_comes_back(made):
     path, pictures, created = made
-    assert (created.images, created.groups, created.size) == (24, 4, path.stat().st_size)
+    assert (created.images, created.groups, created.size) == (25, 4, path.stat().st_size)
     assert created.values == sum(p.width * p.height * p.mode.channels for p in pictures.values())
     with Archive(path) as archive:
-        assert len(archive) == 24
+        assert len(archive) == 25
         assert set(archive.names) == set(archive) == pictures.keys()
         check_all(archive, pictures)
         for member in archive.members():
@@ -128,7 +129,7 @@ def test_singles_are_what_diffusion_serves_worse(made):
     path, _, _ = made
     with Archive(path) as archive:
         singles = {member.name for member in archive.members() if member.single}
-    assert {"flat.png", "deep.png", "bits.png", "palette.png"} <= singles
+    assert {"pattern.png", "deep.png", "bits.png", "palette.png"} <= singles
     assert not singles & {"p/00.png", "rgba.png", "wide.png", "with icc.png"}
 
 
@@ -364,7 +365,6 @@ def test_the_model_travels_along(tmp_path, monkeypatch):
         model=str(model),
         threads=1,
         group=GroupSize(images=1),
-        verify=False,
     )
     model.unlink()
     assert target.stat().st_size > model_support.INTEGER.stat().st_size + plain

@@ -79,7 +79,7 @@ def encode_group(entries: Sequence[Entry], settings: GroupSettings, progress: Pr
     )
     record = pack_group(parts)
     if settings.verify:
-        _verify(record, [*together, *alone], settings)
+        _verify(record, [*together, *alone], model, settings)
     used = b"" if parts.coded is None else parts.coded.model
     return Made(record, members, used, 0.0 if found is None else found.ledger.bits)
 
@@ -106,20 +106,24 @@ def _encode(
         saved, lanes = 0, sum(map(len, found.lanes))
         for entry, own in zip(kept, bits, strict=True):
             size = -(-int(own) // 8)
-            smooth = entry.picture.width * entry.picture.height > PIXELS_PER_BYTE * size
-            if smooth or _may_switch(entry.picture, size, effort.careful, settings):
+            if _may_switch(entry.picture, size, effort.careful, settings):
                 single = api.encode_classically(entry.picture)
-                beside = _beside(entry.picture)
-                if smooth or len(single) < size + beside:
+                gain = size + _beside(entry.picture) - len(single)
+                if gain > 0:
                     more[entry.name] = single
-                    saved += size + beside - len(single)
-        shapes = [shape for shape, _ in batches_of([e.member(False) for e in kept])]
-        held = holds(shapes, lanes)
-        if not more and not held:
-            more = {e.name: api.encode_classically(e.picture) for e in kept}
-        if not more or (held and saved * LEAST_SAVING < lanes):
-            return found, singles
+                    saved += gain
+        if holds([shape for shape, _ in batches_of([e.member(False) for e in kept])], lanes):
+            if saved * LEAST_SAVING <= lanes:
+                return found, singles
+        else:
+            smooth = [e for e, own in zip(kept, bits, strict=True) if _smooth(e.picture, own)] or kept
+            more |= {e.name: api.encode_classically(e.picture) for e in smooth}
         singles |= more
+
+
+def _smooth(picture: Picture, bits: float) -> bool:
+    """Whether a file of its own could not hold the image, coded by diffusion."""
+    return picture.width * picture.height > PIXELS_PER_BYTE * bits / 8
 
 
 def _beside(picture: Picture) -> int:
@@ -197,19 +201,20 @@ def decode_group(
     *,
     settings: GroupSettings | None = None,
     embedded: Sequence[bytes] = (),
+    known: Model | None = None,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
 ) -> list[tuple[Member, Picture | VdmError]]:
     """All members of a group with their pictures, or with what is wrong with a single.
 
-    embedded: model files that the archive holds.  Raises DamagedFileError where the group is damaged, and as
-    `vdmcompress.decode`.
+    embedded: model files that the archive holds.  known: the model that the group names.  Raises
+    DamagedFileError where the group is damaged, and as `vdmcompress.decode`.
     """
     settings = settings or GroupSettings()
     parts = unpack_group(record, limits)
     pictures: list[Picture | VdmError] = []
     if parts.coded is not None:
-        model = _model(parts.coded.model, embedded)
+        model = known or _model(parts.coded.model, embedded)
         pictures += _decode_batches(parts, parts.coded, model, settings, progress)
     for member, data in zip(parts.members[len(pictures) :], parts.singles, strict=True):
         pictures.append(_decode_single(member, data, settings, limits))
@@ -277,14 +282,14 @@ def _picture(member: Member, pixels: Pixels, alpha: Pixels | None, chunks: tuple
     return Picture(member.mode, member.depth, np.ascontiguousarray(samples), chunks)
 
 
-def _verify(record: bytes, entries: Sequence[Entry], settings: GroupSettings) -> None:
+def _verify(record: bytes, entries: Sequence[Entry], model: Model | None, settings: GroupSettings) -> None:
     """Raise MachineError unless the record decodes to the pictures."""
     plain = replace(settings, verify=False)
     most = max(e.picture.width * e.picture.height for e in entries)
     total = sum(e.picture.width * e.picture.height for e in entries)
     limits = Limits(max(DEFAULT_LIMITS.max_pixels, most, total))
     try:
-        found = decode_group(record, settings=plain, limits=limits)
+        found = decode_group(record, settings=plain, known=model, limits=limits)
     except DamagedFileError as error:
         raise _not_verified(entries[0].name) from error
     for entry, (member, picture) in zip(entries, found, strict=True):
