@@ -216,7 +216,8 @@ def _outcome(task: Task, member: "Member", picture: Any) -> Outcome:
     try:
         if isinstance(picture, VdmError):
             raise picture
-        data, lost = b"", ()
+        data = b""
+        lost: tuple[str, ...] = ()
         if task.render:
             kind = task.reading.kind or IMAGE_FORMATS.get(Path(output).suffix.lower(), "png")
             data, lost = write_picture(picture, kind)
@@ -275,7 +276,7 @@ def _run(
 ) -> None:
     """Decode the groups of what is wanted, write or verify; the loss is said, and decides the exit code."""
     from vdmcompress.archive.reader import Archive
-    from vdmcompress.archive.runners import Processes, Serial
+    from vdmcompress.archive.runners import Processes, Runner, Serial
 
     start = time.perf_counter()
     images = size = 0
@@ -284,7 +285,7 @@ def _run(
         tasks = list(_tasks(archive, reading, report, wanted, writing))
         _tell_missing(report, wanted)
         total = sum(len(task.names) for task in tasks)
-        runner = Serial() if jobs == 1 else Processes(min(jobs, max(1, len(tasks))))
+        runner: Runner = Serial() if jobs == 1 else Processes(min(jobs, max(1, len(tasks))))
         outcomes = runner.map(decode_task, tasks)
         done = 0
         with progress_bar(printable(reading.file.name), quiet=report.quiet) as progress, closing(outcomes):

@@ -127,11 +127,11 @@ def test_extract_all_and_some(vdmc, sound, source, tmp_path):
     assert vdmc("archive", "extract", target, "-f", "--skip-existing").exit_code == 2
 
 
-def test_images_that_would_be_one_file(vdmc, sound, tmp_path):
+def test_another_format(vdmc, sound, tmp_path):
     target, _ = sound
     result = vdmc("archive", "extract", target, "in/deep", "-O", tmp_path, "--format", "ppm", "-T", "1")
     assert result.exit_code == 0
-    assert {p.name for p in (tmp_path / "in" / "deep").iterdir()} == {"a.webp.ppm", "b.ppm"}
+    assert {p.name for p in (tmp_path / "in" / "deep").iterdir()} == {"a.webp.png.ppm", "b.webp.ppm"}
 
 
 def test_extract_does_not_leave_the_folder(vdmc, sound, tmp_path):
@@ -203,7 +203,7 @@ def test_what_cannot_be_taken_is_left_out(vdmc, source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in"], "is a folder"),
+        (["in"], "Is a directory"),
         ([], "no input"),
         (["-"], "has no name"),
         (["in/1.png", "in/1.png"], "occurs twice"),

@@ -57,11 +57,9 @@ class Source:
 
     def modified(self) -> int | None:
         """Seconds since 1970 of a file, None for other content."""
-        return math.floor(os.stat(self.content).st_mtime) if self._is_file else None
-
-    @property
-    def _is_file(self) -> bool:
-        return isinstance(self.content, str | os.PathLike)
+        if isinstance(self.content, str | os.PathLike):
+            return math.floor(os.stat(self.content).st_mtime)
+        return None
 
     def entry(self, limits: Limits = DEFAULT_LIMITS) -> Entry:
         """The picture, read.  Raises as `image_io.read_picture`."""
@@ -146,7 +144,7 @@ def create(
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
     effort_of(effort)
     settings = GroupSettings(effort, model, latents, threads, device, verify, memory)
-    chosen = runner or (Serial() if jobs == 1 else Processes(jobs))
+    chosen: Runner = Serial() if jobs == 1 else Processes(jobs)
     decides = repr((effort, model, latents, group, embed_model))
     with ArchiveWriter(target, decides, resume=resume, force=force) as writer:
         finished = {member.name: member.modified for member in writer.members()} if resume else {}
@@ -155,7 +153,7 @@ def create(
         embedded = writer.models() if embed_model else set()
         entries = _entries(map(Source.of, sources), finished, limits, failed, noted)
         groups = groups_of(entries, group, settings)
-        results = chosen.map(partial(encode_group, settings=settings), groups)
+        results = (runner or chosen).map(partial(encode_group, settings=settings), groups)
         with closing(results):
             for made in results:
                 if embed_model and made.model and made.model not in embedded:

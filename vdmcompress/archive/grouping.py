@@ -21,12 +21,15 @@ __all__ = ["DEFAULT_GROUP", "GroupSize", "groups_of"]
 _MOST_METADATA: Final = 1 << 24
 _MOST_CHUNKS: Final = 1 << 16
 _MOST_NAMES: Final = 1 << 22
-_MOST_BYTES: Final = 1 << 30
+_MOST_BYTES: Final = 1 << 28
 
 
 @dataclass(frozen=True)
 class GroupSize:
-    """When a group is full: at so many images, or before it has more bytes of pixels than this."""
+    """When a group is full: at so many images, or before it has more bytes of pixels than this.
+
+    At most 65536 images and 256 MiB: a group is coded in memory, and readers refuse more.
+    """
 
     images: int = MAX_IMAGES
     bytes: int = _MOST_BYTES
