@@ -8,7 +8,6 @@ names are numbered and sizes equal, which matters beside images of a thousand by
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -158,14 +157,15 @@ def _read_runs(reader: Reader, count: int) -> list[tuple[tuple[int, int, int], i
 
 def _pack_names(names: Sequence[bytes]) -> list[bytes]:
     """The end that all names share, once; then for each how many bytes it shares with the one before."""
-    ending = os.path.commonprefix([name[::-1] for name in names])[::-1]
-    if len(names) == 1:
-        ending = b""
+    ending = names[0][::-1] if len(names) > 1 else b""
+    for name in names:
+        ending = ending[: _shared(ending, name[::-1])]
+    ending = ending[::-1]
     shared, own = [], []
     before = b""
     for name in names:
         stem = name[: len(name) - len(ending)]
-        common = len(os.path.commonprefix([before, stem]))
+        common = _shared(before, stem)
         shared.append(common)
         own.append(stem[common:])
         before = stem
@@ -177,6 +177,13 @@ def _pack_names(names: Sequence[bytes]) -> list[bytes]:
         _columns(np.array(lengths, "<u2")),
         *own,
     ]
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """How many bytes two names have in common at their start."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def _read_names(reader: Reader, count: int) -> list[str]:
