@@ -9,7 +9,21 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import bench, compare, decode, encode, eval, info, models, page, report, selftest, train, verify
+from cli import (
+    archive,
+    bench,
+    compare,
+    decode,
+    encode,
+    eval,
+    info,
+    models,
+    page,
+    report,
+    selftest,
+    train,
+    verify,
+)
 
 
 class Group(click.Group):
@@ -77,6 +91,7 @@ for command in (
     decode.decode,
     info.info,
     verify.verify,
+    archive.archive,
     eval.evaluate,
     compare.compare,
     bench.bench,

@@ -69,6 +69,19 @@ class Selection:
 
         Raises click.UsageError where nothing is named, or standard input is named for two things.
         """
+        named = self.named()
+        walk = _Walk(tuple(suffixes))
+        found = list(self._each(named, walk, folders))
+        if not repeats:
+            first: dict[str, Source] = {}
+            for source in found:
+                first.setdefault(os.path.abspath(source.path), source)
+            found = list(first.values())
+        many = self.recursive or self.files_from is not None or len(named) > 1 or len(found) > 1
+        return Sources(tuple(found), tuple(walk.unread), walk.left_out, many)
+
+    def named(self) -> list[Path]:
+        """What the user named; the list of --files-from is read.  Raises as `find`."""
         named = list(self.inputs)
         if self.files_from is not None:
             if self.files_from == STREAM and STREAM in named:
@@ -78,20 +91,18 @@ class Selection:
             raise click.UsageError("-0 says how --files-from is written: give --files-from FILE")
         elif not named:
             raise click.UsageError("no input: name files, folders with -r, or a list with --files-from")
-        walk = _Walk(tuple(suffixes))
-        found: list[Source] = []
+        return named
+
+    def each(self, named: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Source]:
+        """The inputs one by one, as often as named; folders that cannot be listed are passed over."""
+        return self._each(named, _Walk(tuple(suffixes)))
+
+    def _each(self, named: Sequence[Path], walk: "_Walk", folders: bool = False) -> Iterator[Source]:
         for path in named:
             if (self.recursive or folders) and path != STREAM and os.path.isdir(path):
-                found += walk.folder(path, Path(), self.recursive)
+                yield from walk.folder(path, Path(), self.recursive)
             else:
-                found.append(Source(path))
-        if not repeats:
-            first: dict[str, Source] = {}
-            for source in found:
-                first.setdefault(os.path.abspath(source.path), source)
-            found = list(first.values())
-        many = self.recursive or self.files_from is not None or len(named) > 1 or len(found) > 1
-        return Sources(tuple(found), tuple(walk.unread), walk.left_out, many)
+                yield Source(path)
 
 
 @dataclass

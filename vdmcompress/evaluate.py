@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.bits_back import columns
+from vdmcompress.batch import BatchChain
 from vdmcompress.cascade import BandChain, Cascade, Encoded, encode_pixels
 from vdmcompress.conditionals import Conditionals, band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
@@ -56,7 +57,7 @@ class Term:
     network_squared: NDArray[np.float64]
 
 
-def band_terms(chain: BandChain, d: Band, rng: np.random.Generator) -> Iterator[Term]:
+def band_terms(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -> Iterator[Term]:
     """The terms of a band, level by level from the data to the top, strip by strip.
 
     Statistics adapt along the z_{k-1} that was drawn; given its past, each value's term is in closed form.
@@ -70,7 +71,9 @@ def band_terms(chain: BandChain, d: Band, rng: np.random.Generator) -> Iterator[
             z_below = z_k
 
 
-def _term(chain: BandChain, k: int, d: Band, z_below: Band, z_k: Band | None, strip: slice) -> Term:
+def _term(
+    chain: BandChain | BatchChain, k: int, d: Band, z_below: Band, z_k: Band | None, strip: slice
+) -> Term:
     """The term of z_{k-1} given z_k in a strip."""
     path, top = chain.path, k == chain.levels
     level = k - 1
@@ -122,14 +125,14 @@ def _term(chain: BandChain, k: int, d: Band, z_below: Band, z_k: Band | None, st
     )
 
 
-def band_vlb(chain: BandChain, d: Band, rng: np.random.Generator) -> list[dict[str, Any]]:
+def band_vlb(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Bits of each level of a band: the step's closed-form term, and its calibration.
 
     calibration: mean squared normalised residual of the first component under the distributions that code, 1
     expected (level 0: over the mixture's own variance).  network_calibration: under those of the network,
     before statistics adapt, so that a network whose scales are wrong is seen although they repair it.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"level": k, "vlb_bits": 0.0, "squares": 0.0, "network_squares": 0.0, "positions": 0}
         for k in range(chain.levels)
     ]
@@ -139,7 +142,7 @@ def band_vlb(chain: BandChain, d: Band, rng: np.random.Generator) -> list[dict[s
         row["squares"] += float(term.squared.sum())
         row["network_squares"] += float(term.network_squared.sum())
         row["positions"] += term.squared.size
-    found = []
+    found: list[dict[str, Any]] = []
     for row in rows:
         n = row["positions"]
         calibrations = {f"{key}calibration": row.pop(f"{key}squares") for key in ("", "network_")}
