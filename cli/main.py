@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import decode, encode, eval, info, models, report, selftest, train, verify
+from cli import decode, encode, eval, info, lab, models, report, selftest, train, verify
 
 
 class Group(click.Group):
@@ -81,6 +81,7 @@ for command in (
     selftest.selftest,
     models.models,
     train.train,
+    lab.lab,
 ):
     cli.add_command(command)
 

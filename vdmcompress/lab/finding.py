@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+TEST_SECONDS = 5.0
+"""Rows that take no longer are tests too (`tests/test_lab_rows.py`)."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -37,9 +40,9 @@ class Plot:
 class Finding:
     """Outcome of a row.
 
-    row: its id, such as V6.  claim: what the paper says.  measured: one or two sentences with the figures that
-    decide.  passed: whether the claim held; an honest False is a valid outcome.  figures: by name, bits per
-    dimension unless the name says otherwise.  plots: where a curve says more.
+    row: its id, such as V6.  claim: what the paper says.  measured: one or two sentences with the figures
+    that decide.  passed: whether the claim held; an honest False is a valid outcome.  figures: by name, bits
+    per dimension unless the name says otherwise.  plots: where a curve says more.
     """
 
     row: str
@@ -82,6 +85,11 @@ class Row:
     target: str
     seconds: float
     needs: tuple[str, ...] = ()
+
+    @property
+    def is_test(self) -> bool:
+        """The row needs nothing and is short enough that the test suite runs it as it stands."""
+        return not self.needs and self.seconds <= TEST_SECONDS
 
     def load(self) -> Callable[[Setting], Finding]:
         """The row's function; importing it imports torch."""
