@@ -6,7 +6,7 @@ IDDPM_ROWS: dict[str, Row] = {
     "I1": Row(
         "Learned reverse variance",
         "a learned variance is below both fixed ends at every number of steps, most at few",
-        "iddpm:i1", 60,
+        "iddpm_training:i1", 60,
     ),
     "I2": Row(
         "The hybrid loss",

@@ -21,11 +21,11 @@ VDMPP_ROWS: dict[str, Row] = {
     "W4": Row(
         "Monotone weightings, scored by the bound",
         "other weightings suit samples; for the bound the uniform weighting should win or tie",
-        "vdmpp:w4", 150,
+        "vdmpp_training:w4", 150,
     ),
     "W5": Row(
         "Adaptive noise schedule",
         "noise levels drawn in proportion to a running mean of the loss lower its variance",
-        "vdmpp:w5", 120,
+        "vdmpp_training:w5", 120,
     ),
 }  # fmt: skip

@@ -19,7 +19,7 @@ from vdmcompress.lab.rows_vdmpp import VDMPP_ROWS
 from vdmcompress.vdm32 import weighting
 from vdmcompress.vdm32.parameterisation import error_weight
 
-LOW, HIGH, POINTS = -16.0, 12.0, 4001
+LOW, HIGH, POINTS = -16.0, 26.0, 4201
 MONOTONE = {"uniform": True, "simple-cosine": False, "velocity-cosine": True, "min-snr": False, "edm": False,
             "edm-monotone": True, "sigmoid": True}  # fmt: skip
 """Whether each weighting never falls with gamma, by the paper's account."""
@@ -71,7 +71,7 @@ def edm(gammas: Array, mse: Array) -> float:
 
     sigma = exp(gamma / 2). The weighting of that name is the same but for a constant factor, applied here.
     """
-    log_sigma = np.linspace(LOW / 2, HIGH / 2, 40001)
+    log_sigma = np.linspace(-12.0, 12.0, 40001)
     density = np.exp(-0.5 * ((log_sigma + 1.2) / 1.2) ** 2) / (1.2 * math.sqrt(2 * math.pi))
     variance = np.exp(2 * log_sigma)
     image = np.interp(2 * log_sigma, gammas, mse) * variance
@@ -133,7 +133,7 @@ def w2(setting: Setting) -> Finding:
         direct = weighted(name, gammas, mse)
         figures[f"{name}, mixture"], figures[f"{name}, direct"] = total, direct
         off = max(off, abs(total / direct - 1.0))
-        if (increments < -1e-12).any():
+        if increments.min() < -1e-6 * np.abs(increments).max():
             negative.append(name)
     return _finding(
         "W2",
