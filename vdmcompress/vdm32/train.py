@@ -159,7 +159,7 @@ class Trainer:
         if self.sampler:
             self.sampler.update(t, loss.minimised)
         self.step += 1
-        diffusion = float((weights * loss.diffusion).mean())
+        diffusion = float((weights * loss.diffusion.detach()).mean())
         return {"bpd": diffusion + ends, "diffusion": diffusion, "ends": ends, "norm": float(norm)}
 
     def _ends(self, levels: Tensor, generator: torch.Generator) -> float:
@@ -170,7 +170,7 @@ class Trainer:
         terms = (objective.prior(x, gammas[1]) + objective.reconstruction(levels, gammas[0], eps)).mean()
         if terms.requires_grad and self.config.train.objective == "vlb" and not self.config.train.freeze_ends:
             terms.backward()
-        return float(terms)
+        return float(terms.detach())
 
 
 def batch_of(images: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, torch.Generator]:
@@ -235,7 +235,7 @@ def run(config: Vdm32Config, images: Tensor, valid: Tensor | None, out: Path, mi
             ends = trainer.schedule.end(0.0), trainer.schedule.end(1.0)
             line: dict[str, float] = {k: sum(r[k] for r in recent) / len(recent) for k in recent[0]}
             line |= {"step": trainer.step, "seconds": round(before + time.monotonic() - started, 1)}
-            line |= {"gamma_0": float(ends[0]), "gamma_1": float(ends[1])}
+            line |= {"gamma_0": float(ends[0].detach()), "gamma_1": float(ends[1].detach())}
             if valid is not None and (trainer.step % cfg.validate_every == 0 or due):
                 line["valid_bpd"], line["valid_error"] = validate(trainer.ema, trainer.schedule, valid)
                 line["train_bpd"], _ = validate(trainer.ema, trainer.schedule, spread(images, len(valid)))
@@ -256,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="run folder")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many, resumable")
     given = parser.parse_args(arguments)
+    torch.set_flush_denormal(True)  # the averages of gradients that vanish would slow the processor down
     valid = None if given.valid is None else spread(load_images(given.valid), 256)
     run(load_config(given.config), load_images(given.images), valid, given.out, given.minutes)
     sys.stdout.write(f"{given.out / 'vdm32.safetensors'}\n")
