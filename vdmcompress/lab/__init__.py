@@ -1,7 +1,7 @@
 """The papers' claims, each as a row that can be run: `vdmc lab`.
 
-A row is a function of a `Setting` that gives a `Finding`. `ROWS` names them all without importing any, so that
-a list is shown at once; one file of this package holds the rows of one paper or of one part of it, and
+A row is a function of a `Setting` that gives a `Finding`. `ROWS` names them all without importing any, so
+that a list is shown at once; one file of this package holds the rows of one paper or of one part of it, and
 registers them in its entry below.
 """
 

@@ -37,9 +37,9 @@ class Plot:
 class Finding:
     """Outcome of a row.
 
-    row: its id, such as V6.  claim: what the paper says.  measured: one or two sentences with the figures that
-    decide.  passed: whether the claim held; an honest False is a valid outcome.  figures: by name, bits per
-    dimension unless the name says otherwise.  plots: where a curve says more.
+    row: its id, such as V6.  claim: what the paper says.  measured: one or two sentences with the figures
+    that decide.  passed: whether the claim held; an honest False is a valid outcome.  figures: by name, bits
+    per dimension unless the name says otherwise.  plots: where a curve says more.
     """
 
     row: str
