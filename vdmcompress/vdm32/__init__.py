@@ -1,7 +1,7 @@
 """The isotropic variational diffusion model of the papers, on small images, in float.
 
-It is the research model: what the papers claim is shown with it. Its network is float, so its bits are decoded
-in the process that made them and never written to a file.
+It is the research model: what the papers claim is shown with it. Its network is float, so its bits are
+decoded in the process that made them and never written to a file.
 
     schedule          gamma(t), fixed and learned           times      which t a training batch draws
     process           q and p of a step                     variance   the variance of p

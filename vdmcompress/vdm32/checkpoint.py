@@ -1,4 +1,5 @@
-"""A trained vdm32 in one safetensors file: averaged weights in bfloat16, the schedule in float32, the configuration."""
+"""A trained vdm32 in one safetensors file: averaged weights in bfloat16, the schedule in float32, the
+configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def build(config: Vdm32Config) -> tuple[Denoiser, Schedule]:
     return denoiser, make_schedule(config.train.schedule, config.train.gamma_0, config.train.gamma_1)
 
 
-def save(path: Path, denoiser: Denoiser, schedule: Schedule, config: Vdm32Config, notes: dict[str, float]) -> None:
+def save(
+    path: Path, denoiser: Denoiser, schedule: Schedule, config: Vdm32Config, notes: dict[str, float]
+) -> None:
     """Write a model."""
     from safetensors.torch import save_file
 

@@ -1,30 +1,34 @@
 """Bits-back coding of images with the chain of latents z_0 .. z_T, through `codec`, in either order.
 
-Bottom-up reads the encoder as q(z_0 | x) prod q(z_t | z_s), top-down as q(z_T | x) prod q(z_s | z_t, x); they are
-one joint distribution, so the net length is the same.  What has to be borrowed is not:
+Bottom-up reads the encoder as q(z_0 | x) prod q(z_t | z_s), top-down as q(z_T | x) prod q(z_s | z_t, x); they
+are one joint distribution, so the net length is the same.  What has to be borrowed is not:
 
     bottom-up                                        top-down
     pop z_0 by q(z_0 | x), push x by p(x | z_0)      pop z_T by q(z_T | x)
     for t = 1..T: pop z_t by q(z_t | z_s),           for t = T..1: pop z_s by q(z_s | z_t, x)
                   push z_s by p(z_s | z_t)           push x by p(x | z_0)
-    push z_T by p(z_T)                               for t = 1..T: push z_s by p(z_s | z_t);  push z_T by p(z_T)
+    push z_T by p(z_T)                               for t = 1..T: push z_s by p(z_s | z_t)
+                                                     push z_T by p(z_T)
 
-(Bottom-up is the order of Bit-Swap, Kingma et al. 2019.)  Level t lives on the grid delta_t Z with delta_t a fixed
-share of the conditional standard deviation.  Rounding to it adds delta_t^2 / 12 of variance, which is taken off the
-Gaussian that is coded, so that z_t given x keeps the variance sigma_t^2 and the bound is that of the process.
+(Bottom-up is the order of Bit-Swap, Kingma et al. 2019.)  Level t lives on the grid delta_t Z with delta_t a
+fixed share of the conditional standard deviation.  Rounding to it adds delta_t^2 / 12 of variance, which is
+taken off the Gaussian that is coded, so that z_t given x keeps the variance sigma_t^2 and the bound is that
+of the process.
 
-Bottom-up, a latent is popped from the very bits that the latent below it has just pushed.  Those are uniform only
-as far as p is right, and they belong to the same pixels: with a fixed variance and few steps the popped noise would
-come out too wide and correlated.  So `scramble` adds a fixed key stream to the top of the stack before such a pop.
+Bottom-up, a latent is popped from the very bits that the latent below it has just pushed.  Those are uniform
+only as far as p is right, and they belong to the same pixels: with a fixed variance and few steps the popped
+noise would come out too wide and correlated.  So `scramble` adds a fixed key stream to the top of the stack
+before such a pop.
 
-Images of a batch go through the network together and have a lane of the stack each: lane b is image b.  A float
-network gives the same numbers only in the same process with the same batch, so nothing here is for a file.
+Images of a batch go through the network together and have a lane of the stack each: lane b is image b.  A
+float network gives the same numbers only in the same process with the same batch, so nothing here is for a
+file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -52,13 +56,13 @@ REACH = 14  # standard deviations beyond the brightest and darkest x that a late
 WEIGHT_BITS = 24  # of the decoder's probabilities as integers
 
 
-@lru_cache(maxsize=None)
+@cache
 def _factor_table(factor16: int) -> npt.NDArray[np.int32]:
     """The normal distribution stretched by factor16 / 16."""
     return shape_table(np.array([1 << 16]), np.array([factor16]))[None]
 
 
-@lru_cache(maxsize=None)
+@cache
 def exact_scale(deviation: float) -> tuple[int, int]:
     """Scale index and factor in sixteenths whose product is nearest to a standard deviation in bins.
 
@@ -118,7 +122,8 @@ class ChainCoder:
         return Step(self.gammas[i - 1], self.gammas[i])
 
     def _bins(self, i: int, mean: F64, variance: F64, ranged: bool) -> Bins:
-        """Bins of level i for means and variance (B, D) or scalar, without the grid's share of the variance."""
+        """Bins of level i for means and variance (B, D) or scalar, without the grid's share of the
+        variance."""
         delta = float(self.deltas[i])
         means = _to_lanes(np.rint(mean / delta * 64.0).astype(np.int32))
         deviation = np.sqrt(variance / delta**2 - 1.0 / 12.0)
@@ -178,8 +183,8 @@ class ChainCoder:
 class Coded:
     """What the coding of a batch cost, bits (B,) for each image.
 
-    net: growth of the image's lane.  initial: the most that had to be borrowed on the way.  vlb: closed form of
-    the bound on the latents that were coded.  ledger: net bits of all images by (level, 'q' | 'p').
+    net: growth of the image's lane.  initial: the most that had to be borrowed on the way.  vlb: closed form
+    of the bound on the latents that were coded.  ledger: net bits of all images by (level, 'q' | 'p').
     """
 
     net: F64
@@ -203,7 +208,8 @@ def filled(lanes: int, bits: int, seed: int) -> Stack:
 
 
 def scramble(stack: Stack, depth: int, key: int) -> None:
-    """Exclusive or of the top `depth` words and half heads of every lane with a fixed stream; its own inverse.
+    """Exclusive or of the top `depth` words and half heads of every lane with a fixed stream; its own
+    inverse.
 
     Words are keyed by their distance from the bottom, so a stack in the same state is changed the same way.
     """

@@ -20,14 +20,14 @@ Objective = Literal["vlb", "simple", "hybrid", "weighted"]
 class TrainConfig:
     """How a vdm32 is trained.
 
-    steps, batch: optimiser steps and images in each.  lr, decay, beta_2: of AdamW; rates warm up over `warmup`
-    steps and fall linearly to 2 % over the last `cooldown` of all.  ema: of the averaged weights.
-    timesteps: T of the discrete bound, 0 for continuous time.  times: how a batch draws t.  sampler: rule that
-    bends the draw towards the loss, or "".  schedule, gamma_0, gamma_1: kind and start of gamma(t).
-    lr_schedule: rate of its parameters.  freeze_ends: ends stay, the inside may learn.
-    objective: 'vlb'; 'simple', the plain squared error; 'hybrid', Improved DDPM's (needs a learned variance and
-    timesteps); 'weighted' by the named `weighting`, the uniform one over the last `uniform_last` of the steps.
-    flip: mirrored images.  clip: of the gradient's norm.  log_every, save_every, validate_every: in steps.
+    steps, batch: optimiser steps and images in each.  lr, decay, beta_2: of AdamW; rates warm up over
+    `warmup` steps and fall linearly to 2 % over the last `cooldown` of all.  ema: of the averaged weights.
+    timesteps: T of the discrete bound, 0 for continuous time.  times: how a batch draws t.  sampler: rule
+    that bends the draw towards the loss, or "".  schedule, gamma_0, gamma_1: kind and start of gamma(t).
+    lr_schedule: rate of its parameters.  freeze_ends: ends stay, the inside may learn. objective: 'vlb';
+    'simple', the plain squared error; 'hybrid', Improved DDPM's (needs a learned variance and timesteps);
+    'weighted' by the named `weighting`, the uniform one over the last `uniform_last` of the steps. flip:
+    mirrored images.  clip: of the gradient's norm.  log_every, save_every, validate_every: in steps.
     """
 
     steps: int = 2000

@@ -1,7 +1,8 @@
 """p(x | z_0): every colour value on its own, a softmax over the 256 levels by their distance to z_0.
 
-z_0 / alpha_0 = x + exp(gamma_0 / 2) eps, so the logit of level k is -((z_0 / alpha_0 - f(k)) exp(-gamma_0 / 2))^2
-/ 2, with f(k) = 2 (k + 1/2) / 256 - 1 (VDM section 3.3 and its public code).  No network, no parameters.
+z_0 / alpha_0 = x + exp(gamma_0 / 2) eps, so the logit of level k is -((z_0 / alpha_0 - f(k)) exp(-gamma_0 /
+2))^2 / 2, with f(k) = 2 (k + 1/2) / 256 - 1 (VDM section 3.3 and its public code).  No network, no
+parameters.
 """
 
 from __future__ import annotations

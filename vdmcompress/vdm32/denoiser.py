@@ -1,13 +1,14 @@
 """The network that predicts the noise, as VDM's public code has it, and smaller.
 
-Input: z and, for the Fourier features, sin and cos of 2 pi 2^6 z and 2 pi 2^7 z: a level of grey is 2^-7, so they
-turn by half a circle and by a whole one for each level.  Residual blocks at full resolution on the way down, a
-middle of two blocks (with one head of attention between them), one more block on the way up than down, each
-joined to a stored skip.  A block adds a projection of the conditioning after its first convolution and ends with a
-convolution that starts at zero, as does the head, to whose output z is added.  The network sees gamma, never t.
+Input: z and, for the Fourier features, sin and cos of 2 pi 2^6 z and 2 pi 2^7 z: a level of grey is 2^-7, so
+they turn by half a circle and by a whole one for each level.  Residual blocks at full resolution on the way
+down, a middle of two blocks (with one head of attention between them), one more block on the way up than
+down, each joined to a stored skip.  A block adds a projection of the conditioning after its first convolution
+and ends with a convolution that starts at zero, as does the head, to whose output z is added.  The network
+sees gamma, never t.
 
-`PAPER` is the published size.  Departure of `SMALL`: most blocks run at half resolution, which makes a step of
-training about a thousandfold cheaper than `PAPER`'s.
+`PAPER` is the published size.  Departure of `SMALL`: most blocks run at half resolution, which makes a step
+of training about a thousandfold cheaper than `PAPER`'s.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Denoiser(nn.Module):
         self.head = _zero(nn.Conv2d(width[0], config.channels * (1 + config.learned_variance), 3, padding=1))
 
     def condition(self, gamma: Tensor) -> Tensor:
-        """gamma (N,) -> (N, 4 width): sinusoids of 1000 times the scaled gamma, the scaled gamma, two layers."""
+        """gamma (N,) -> (N, 4 width): sinusoids of 1000 times the scaled gamma, the scaled gamma, two
+        layers."""
         scaled = (gamma - self.config.gamma_min) / (self.config.gamma_max - self.config.gamma_min)
         half = (self.dense_1.in_features - 1) // 2
         rate = torch.exp(torch.arange(half, dtype=gamma.dtype) * (-math.log(10000.0) / (half - 1)))

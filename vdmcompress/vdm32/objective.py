@@ -1,4 +1,5 @@
-"""The variational bound of a diffusion model, in discrete and in continuous time, and what is trained instead.
+"""The variational bound of a diffusion model, in discrete and in continuous time, and what is trained
+instead.
 
     bound = KL(q(z_T | x) || N(0, I)) - log p(x | z_0) + sum over steps of KL(q(z_s | z_t, x) || p(z_s | z_t))
 
@@ -67,7 +68,8 @@ def squared_error(denoise: Denoise, x: Tensor, gamma: Tensor, eps: Tensor) -> Te
 
 
 def continuous(denoise: Denoise, x: Tensor, gamma: Tensor, rate: Tensor, eps: Tensor) -> Tensor:
-    """The integrand gamma' (eps - prediction)^2 / 2 at gamma, rate (N,): its mean over t is the diffusion term."""
+    """The integrand gamma' (eps - prediction)^2 / 2 at gamma, rate (N,): its mean over t is the diffusion
+    term."""
     return 0.5 * rate * bpd(squared_error(denoise, x, gamma, eps))
 
 
@@ -110,13 +112,15 @@ def step_nats(
 def discrete(
     denoise: Denoise, x: Tensor, gammas: Tensor, index: Tensor, eps: Tensor, variance: VarianceKind = "lower"
 ) -> Tensor:
-    """T times the KL of the steps index = 1..T, int64 (N,): its mean over uniform steps is the diffusion term."""
+    """T times the KL of the steps index = 1..T, int64 (N,): its mean over uniform steps is the diffusion
+    term."""
     step = Step(gammas[index - 1], gammas[index])
     return (len(gammas) - 1) * step_bits(denoise, x, step, eps, variance)
 
 
 def hybrid(prediction: Prediction, eps: Tensor, step: Step, steps: int, factor: float = 0.001) -> Tensor:
-    """Improved DDPM's L_simple + factor T L_vlb, nats of a value (N,): the second term trains the variance only.
+    """Improved DDPM's L_simple + factor T L_vlb, nats of a value (N,): the second term trains the variance
+    only.
 
     Raises:
         ValueError: the network has no variance output.
@@ -140,8 +144,8 @@ def evaluate(
 ) -> Bound:
     """The bound of a chain gammas (T + 1,), all steps, one draw of noise for each; in the dtype of gammas.
 
-    mse (T,): for the fitted variance, of the steps 1..T.  per_step: takes the bits of each step, (N,), from the
-    lowest noise up.
+    mse (T,): for the fitted variance, of the steps 1..T.  per_step: takes the bits of each step, (N,), from
+    the lowest noise up.
     """
     x = signal(levels, gammas.dtype)
 
@@ -189,8 +193,9 @@ def error_curve(
     )
 
 
-def schedule_gradients(schedule: Schedule, gamma: Tensor, rate: Tensor, pulls: tuple[Tensor, Tensor],
-                       loss: Tensor) -> None:
+def schedule_gradients(
+    schedule: Schedule, gamma: Tensor, rate: Tensor, pulls: tuple[Tensor, Tensor], loss: Tensor
+) -> None:
     """Gradients of a schedule from those of single losses L_i by gamma_i and gamma'_i, without a second pass.
 
     gamma, rate: (N,), in the schedule's graph.  pulls: dL_i/dgamma_i / N and dL_i/dgamma'_i / N.  Parameters

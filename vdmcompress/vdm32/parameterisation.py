@@ -2,9 +2,9 @@
 
     z = alpha x + sigma eps       score = -eps / sigma       velocity = alpha eps - sigma x
 
-(Salimans and Ho 2022 for the velocity; Kingma and Gao 2023, section 2; Ribeiro and Glocker 2024, section 2.4.)
-Given z and gamma, one of them gives the other three.  The squared error of the noise is the squared error of
-another output times its weight: SNR for the image, sigma^2 for the score, alpha^2 for the velocity.
+(Salimans and Ho 2022 for the velocity; Kingma and Gao 2023, section 2; Ribeiro and Glocker 2024, section
+2.4.) Given z and gamma, one of them gives the other three.  The squared error of the noise is the squared
+error of another output times its weight: SNR for the image, sigma^2 for the score, alpha^2 for the velocity.
 """
 
 from __future__ import annotations

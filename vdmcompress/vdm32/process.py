@@ -1,13 +1,13 @@
 """The Gaussian process of a variational diffusion model: q and p of its steps, by the log-SNR.
 
 z_t = alpha_t x + sigma_t eps with sigma_t^2 = sigmoid(gamma_t), alpha_t^2 = sigmoid(-gamma_t), so that the
-process preserves variance and SNR(t) = alpha_t^2 / sigma_t^2 = exp(-gamma_t) (Kingma et al. 2021, section 3 and
-appendix A).  Throughout s < t, gamma_s < gamma_t, and
+process preserves variance and SNR(t) = alpha_t^2 / sigma_t^2 = exp(-gamma_t) (Kingma et al. 2021, section 3
+and appendix A).  Throughout s < t, gamma_s < gamma_t, and
 
     c = 1 - SNR(t) / SNR(s) = -expm1(gamma_s - gamma_t)
 
-is the share of z_t's noise that the step from s to t added.  Nothing here subtracts a square from 1.  Functions
-take tensors of any float dtype; gammas broadcast against z.
+is the share of z_t's noise that the step from s to t added.  Nothing here subtracts a square from
+1.  Functions take tensors of any float dtype; gammas broadcast against z.
 """
 
 from __future__ import annotations

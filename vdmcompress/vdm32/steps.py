@@ -1,8 +1,9 @@
 """Which levels of noise a chain visits: even, strided, or chosen by dynamic programming.
 
-Any step set costs the sum of its steps, and a step's expected KL needs nothing but mse(gamma_t), the mean squared
-error of the noise there:  expm1(gamma_t - gamma_s) mse / 2 with the posterior's own variance, and log(1 +
-expm1(gamma_t - gamma_s) mse) / 2 with the best scalar variance.  So one measured curve prices every set.
+Any step set costs the sum of its steps, and a step's expected KL needs nothing but mse(gamma_t), the mean
+squared error of the noise there:  expm1(gamma_t - gamma_s) mse / 2 with the posterior's own variance, and
+log(1 + expm1(gamma_t - gamma_s) mse) / 2 with the best scalar variance.  So one measured curve prices every
+set.
 """
 
 from __future__ import annotations

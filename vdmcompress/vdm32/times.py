@@ -1,10 +1,11 @@
 """Which times a training batch draws, and one sampler of noise levels with three rules.
 
-Low-discrepancy times are one uniform offset and an even grid over the batch (VDM appendix I.1).  The sampler draws
-u from a density over even bins of [0, 1] that follows the loss seen so far, and gives the weight 1 / density that
-keeps the mean:
+Low-discrepancy times are one uniform offset and an even grid over the batch (VDM appendix I.1).  The sampler
+draws u from a density over even bins of [0, 1] that follows the loss seen so far, and gives the weight 1 /
+density that keeps the mean:
 
-    variance     density ~ sqrt(running mean of the squared loss), the optimum that VDM's variance minimisation
+    variance     density ~ sqrt(running mean of the squared loss), the optimum that VDM's variance
+    minimisation
                  (section 5.3) aims at; `objective.schedule_gradients` is its form by gradient
     adaptive     density ~ running mean of the loss (Kingma and Gao 2023, appendix F)
     importance   density ~ sqrt(mean of the 10 latest squared losses), uniform until every bin has ten, and a
@@ -42,7 +43,8 @@ def low_discrepancy(n: int, generator: torch.Generator) -> Tensor:
 class NoiseSampler:
     """Draws times by a rule.
 
-    bins: of [0, 1].  `density` is (bins,) with mean 1; `table` and `load` carry the state through a checkpoint.
+    bins: of [0, 1].  `density` is (bins,) with mean 1; `table` and `load` carry the state through a
+    checkpoint.
     """
 
     def __init__(self, rule: Rule, bins: int = 100) -> None:

@@ -1,5 +1,4 @@
-"""Data whose best denoiser is known exactly: what the papers claim can be checked to the last digit on it.
-"""
+"""Data whose best denoiser is known exactly: what the papers claim can be checked to the last digit on it."""
 
 from __future__ import annotations
 
@@ -23,9 +22,7 @@ class IndependentPixels:
 
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Levels, int64 of a shape."""
-        drawn = torch.multinomial(
-            self.histogram, math.prod(shape), replacement=True, generator=generator
-        )
+        drawn = torch.multinomial(self.histogram, math.prod(shape), replacement=True, generator=generator)
         return drawn.reshape(shape)
 
     @property

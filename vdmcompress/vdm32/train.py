@@ -2,9 +2,9 @@
 
     python -m vdmcompress.vdm32.train CONFIG.toml --images FOLDER --out FOLDER [--valid FILE] [--minutes M]
 
-The run folder holds the configuration's plain copy and the state (`state.pt`), the log (`log.jsonl`, one line a
-`log_every`) and the averaged weights (`vdm32.safetensors`).  Started again, it goes on where it stopped: every
-draw depends on the seed and the step number alone.
+The run folder holds the configuration's plain copy and the state (`state.pt`), the log (`log.jsonl`, one line
+a `log_every`) and the averaged weights (`vdm32.safetensors`).  Started again, it goes on where it stopped:
+every draw depends on the seed and the step number alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ Record = dict[str, float]
 
 @dataclass(frozen=True)
 class Loss:
-    """Losses of a batch: per image (N,) what is minimised and the bound's term, gammas and rates as leaves."""
+    """Losses of a batch: per image (N,) what is minimised and the bound's term, gammas and rates as
+    leaves."""
 
     minimised: Tensor
     diffusion: Tensor
@@ -63,8 +64,16 @@ class Trainer:
         cfg = config.train
         free = [p for name, p in self.schedule.named_parameters() if not self._frozen(name)]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.denoiser.parameters() if p.ndim > 1], "weight_decay": cfg.decay, "base": cfg.lr},
-            {"params": [p for p in self.denoiser.parameters() if p.ndim <= 1], "weight_decay": 0.0, "base": cfg.lr},
+            {
+                "params": [p for p in self.denoiser.parameters() if p.ndim > 1],
+                "weight_decay": cfg.decay,
+                "base": cfg.lr,
+            },
+            {
+                "params": [p for p in self.denoiser.parameters() if p.ndim <= 1],
+                "weight_decay": 0.0,
+                "base": cfg.lr,
+            },
         ]
         if free:
             groups.append({"params": free, "weight_decay": 0.0, "base": cfg.lr_schedule})
@@ -101,7 +110,11 @@ class Trainer:
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Times (n,) and the weights that keep the mean."""
-        u = times.iid(n, generator) if self.config.train.times == "iid" else times.low_discrepancy(n, generator)
+        u = (
+            times.iid(n, generator)
+            if self.config.train.times == "iid"
+            else times.low_discrepancy(n, generator)
+        )
         return self.sampler.draw(u) if self.sampler else (u, torch.ones(n))
 
     def loss(self, levels: Tensor, t: Tensor, generator: torch.Generator) -> Loss:
@@ -159,7 +172,7 @@ class Trainer:
         if self.sampler:
             self.sampler.update(t, loss.minimised)
         self.step += 1
-        diffusion = float((weights * loss.diffusion).mean())
+        diffusion = float((weights * loss.diffusion.detach()).mean())
         return {"bpd": diffusion + ends, "diffusion": diffusion, "ends": ends, "norm": float(norm)}
 
     def _ends(self, levels: Tensor, generator: torch.Generator) -> float:
@@ -170,7 +183,7 @@ class Trainer:
         terms = (objective.prior(x, gammas[1]) + objective.reconstruction(levels, gammas[0], eps)).mean()
         if terms.requires_grad and self.config.train.objective == "vlb" and not self.config.train.freeze_ends:
             terms.backward()
-        return float(terms)
+        return float(terms.detach())
 
 
 def batch_of(images: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, torch.Generator]:
@@ -183,20 +196,26 @@ def batch_of(images: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, to
     return levels, generator
 
 
-def validate(denoise: Denoise, schedule: Schedule, levels: Tensor, draws: int = 4, seed: int = 1) -> tuple[float, float]:
+def validate(
+    denoise: Denoise, schedule: Schedule, levels: Tensor, draws: int = 4, seed: int = 1
+) -> tuple[float, float]:
     """Continuous-time bound of images, even times with one offset, and its standard error over images."""
     generator = torch.Generator().manual_seed(seed)
     t = torch.stack([times.low_discrepancy(len(levels), generator) for _ in range(draws)])
     t = t[:, torch.randperm(len(levels), generator=generator)]
     parts = [
-        objective.evaluate_continuous(denoise, levels[i : i + 64], schedule, t[:, i : i + 64], generator).total
+        objective.evaluate_continuous(
+            denoise, levels[i : i + 64], schedule, t[:, i : i + 64], generator
+        ).total
         for i in range(0, len(levels), 64)
     ]
     total = torch.cat(parts)
     return float(total.mean()), float(total.std() / len(total) ** 0.5)
 
 
-def fit(trainer: Trainer, images: Tensor, until: int | None = None, each: Callable[[Record], None] | None = None) -> None:
+def fit(
+    trainer: Trainer, images: Tensor, until: int | None = None, each: Callable[[Record], None] | None = None
+) -> None:
     """Train up to a step, the configuration's last by default; `each` sees every step's record."""
     last = trainer.config.train.steps if until is None else until
     while trainer.step < last:
@@ -235,7 +254,7 @@ def run(config: Vdm32Config, images: Tensor, valid: Tensor | None, out: Path, mi
             ends = trainer.schedule.end(0.0), trainer.schedule.end(1.0)
             line: dict[str, float] = {k: sum(r[k] for r in recent) / len(recent) for k in recent[0]}
             line |= {"step": trainer.step, "seconds": round(before + time.monotonic() - started, 1)}
-            line |= {"gamma_0": float(ends[0]), "gamma_1": float(ends[1])}
+            line |= {"gamma_0": float(ends[0].detach()), "gamma_1": float(ends[1].detach())}
             if valid is not None and (trainer.step % cfg.validate_every == 0 or due):
                 line["valid_bpd"], line["valid_error"] = validate(trainer.ema, trainer.schedule, valid)
                 line["train_bpd"], _ = validate(trainer.ema, trainer.schedule, spread(images, len(valid)))
@@ -256,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="run folder")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many, resumable")
     given = parser.parse_args(arguments)
+    torch.set_flush_denormal(True)  # the averages of gradients that vanish would slow the processor down
     valid = None if given.valid is None else spread(load_images(given.valid), 256)
     run(load_config(given.config), load_images(given.images), valid, given.out, given.minutes)
     sys.stdout.write(f"{given.out / 'vdm32.safetensors'}\n")

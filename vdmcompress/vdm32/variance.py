@@ -1,9 +1,9 @@
 """The variance of p(z_s | z_t), as its ratio rho to the posterior's sigma_s^2 c.
 
-VDM takes rho = 1, the lower end.  Improved DDPM (Nichol and Dhariwal 2021, section 3.1) also has the upper end,
-the forward variance sigma_t^2 c, and a learned interpolation of the two logarithms.  One scalar a step can be
-fitted in closed form: with mean squared error m of the noise the KL of a step is least, log(rho) / 2, at
-rho = 1 + expm1(gamma_t - gamma_s) m.
+VDM takes rho = 1, the lower end.  Improved DDPM (Nichol and Dhariwal 2021, section 3.1) also has the upper
+end, the forward variance sigma_t^2 c, and a learned interpolation of the two logarithms.  One scalar a step
+can be fitted in closed form: with mean squared error m of the noise the KL of a step is least, log(rho) / 2,
+at rho = 1 + expm1(gamma_t - gamma_s) m.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ VarianceKind = Literal["lower", "upper", "learned", "scalar"]
 
 
 def log_ratio_upper(step: Step) -> Tensor:
-    """log of sigma_t^2 / sigma_s^2, the largest sensible ratio: log sigmoid(gamma_t) - log sigmoid(gamma_s)."""
+    """log of sigma_t^2 / sigma_s^2, the largest sensible ratio: log sigmoid(gamma_t) - log
+    sigmoid(gamma_s)."""
     return functional.logsigmoid(step.gamma_t) - functional.logsigmoid(step.gamma_s)
 
 

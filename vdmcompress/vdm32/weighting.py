@@ -1,7 +1,8 @@
 """Weightings of the noise levels: every usual objective is half the integral of w(gamma) mse(gamma) d gamma.
 
-lambda = -gamma is the log-SNR of Kingma and Gao 2023.  w = 1 is the bound.  A weighting that does not rise with
-lambda, so does not fall with gamma, is an average of bounds of noisy data.  Each is known up to a factor.
+lambda = -gamma is the log-SNR of Kingma and Gao 2023.  w = 1 is the bound.  A weighting that does not rise
+with lambda, so does not fall with gamma, is an average of bounds of noisy data.  Each is known up to a
+factor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def velocity_cosine(gamma: Tensor) -> Tensor:
 
 
 def min_snr(gamma: Tensor, most: float = 5.0) -> Tensor:
-    """Min-SNR (Hang et al. 2023): squared error of x weighted by min(SNR, most), under the cosine schedule."""
+    """Min-SNR (Hang et al. 2023): squared error of x weighted by min(SNR, most), under the cosine
+    schedule."""
     return simple_cosine(gamma) * torch.clamp(most * torch.exp(gamma), max=1.0)
 
 
