@@ -103,8 +103,8 @@ def list_rows(chosen: Sequence[str], as_json: bool) -> None:
         kind = "test" if row.is_test else "lab"
         if as_json:
             record = {"row": name, "paper": paper_of(name), "title": row.title, "claim": row.claim}
-            needs = list(row.needs)
-            click.echo(json.dumps({**record, "kind": kind, "seconds": row.seconds, "needs": needs}))
+            more = {"kind": kind, "seconds": row.seconds, "needs": list(row.needs)}
+            click.echo(json.dumps({**record, **more}))
             continue
         if paper_of(name) != paper:
             click.echo(("\n" if paper else "") + paper_of(name))

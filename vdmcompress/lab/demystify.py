@@ -11,7 +11,7 @@ from torch import Tensor
 from vdmcompress.lab import derivation
 from vdmcompress.lab.coding_order import initial_bits, net_bits
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
-from vdmcompress.lab.hierarchy import bound, diffusion, ladder
+from vdmcompress.lab.hierarchy import bound, diffusion, gaussian_nats, ladder
 from vdmcompress.lab.lattice import photograph
 from vdmcompress.lab.rows_demystify import DEMYSTIFY_ROWS
 from vdmcompress.vdm32.decoder import code_length, nearest
@@ -34,7 +34,7 @@ def t1(setting: Setting) -> Finding:
     """One routine, two models: a VAE against its evidence, a diffusion model against the steps' KLs."""
     draw = torch.Generator().manual_seed(setting.seed)
     x = torch.randn((64, 1, 1, 5), dtype=torch.float64, generator=draw) * 1.5
-    evidence = -torch.distributions.Normal(torch.zeros_like(x), 1.75**0.5).log_prob(x).flatten(1).sum(1)
+    evidence = gaussian_nats(x, 0.0, 1.75).flatten(1).sum(1)
     scored = bound(ladder(1.0, 0.5, 0.25), x, draw)
     vae_error = float((scored.sampled - evidence).abs().max())
     difference = scored.total - evidence

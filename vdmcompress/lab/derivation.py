@@ -116,9 +116,9 @@ def posterior_by_bayes() -> Sides:
     """(4) q(z_s | z_t, x) is q(z_t | z_s) q(z_s | x) / q(z_t | x): mean and variance from a sum over z_s."""
     step, x, z_t = Step(_double(-2.0), _double(0.5)), 0.6, -0.4
     grid = torch.linspace(-12.0, 12.0, 200001, dtype=torch.float64)
-    below = torch.distributions.Normal(alpha(step.gamma_s) * x, sigma(step.gamma_s))
-    forward = torch.distributions.Normal(step.shrink * grid, torch.sqrt(step.forward_variance))
-    weight = torch.softmax(below.log_prob(grid) + forward.log_prob(_double(z_t)), 0)
+    below = ((grid - alpha(step.gamma_s) * x) / sigma(step.gamma_s)) ** 2
+    forward = (z_t - step.shrink * grid) ** 2 / step.forward_variance
+    weight = torch.softmax(-0.5 * (below + forward), 0)
     mean = (weight * grid).sum()
     variance = (weight * (grid - mean) ** 2).sum()
     exact = step.posterior(_double(z_t), _double(x))

@@ -10,6 +10,7 @@ Nothing in `bound` knows what a noise schedule is (Ribeiro and Glocker 2024, sec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,11 @@ def _summed(kl: Tensor, x: Tensor) -> Tensor:
     return kl.expand_as(x).flatten(1).sum(1)
 
 
+def gaussian_nats(x: Tensor, mean: Tensor | float, variance: float) -> Tensor:
+    """-log N(x; mean, variance) of each value."""
+    return 0.5 * ((x - mean) ** 2 / variance + math.log(2.0 * math.pi * variance))
+
+
 def diffusion(gammas: Tensor, denoise: Denoise, cost: Callable[[Tensor, Tensor], Tensor]) -> Hierarchy:
     """A diffusion model as a hierarchy: z_1 there is the least noisy latent, of gammas[0].
 
@@ -127,8 +133,7 @@ def ladder(lower: float, upper: float, noise: float) -> Hierarchy:
         return normal(z_2 + gain * (x - z_2), lower * (1 - gain))
 
     def cost(x: Tensor, z_1: Tensor) -> Tensor:
-        density = torch.distributions.Normal(z_1, noise**0.5)
-        return -density.log_prob(x).flatten(1).sum(1)
+        return gaussian_nats(x, z_1, noise).flatten(1).sum(1)
 
     prior = normal(torch.zeros((), dtype=torch.float64), upper)
     return Hierarchy((q_2, prior), [(q_1, lambda z_2, _: normal(z_2, lower))], cost)

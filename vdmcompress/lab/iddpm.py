@@ -29,7 +29,7 @@ def linear_chain(steps: int) -> Array:
 
 
 def cosine_chain(steps: int, offset: float = 0.008) -> Array:
-    """gamma of the cosine schedule: alpha_bar = cos^2 of an angle with an offset, betas at most 0.999, (T,)."""
+    """gamma of the cosine schedule: alpha_bar = cos^2 of an angle, betas at most 0.999, (T,)."""
     t = np.arange(steps + 1) / steps
     bar = np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return gammas_of(np.minimum(1.0 - bar[1:] / bar[:-1], BETA_CAP))
@@ -76,8 +76,10 @@ def i3(setting: Setting) -> Finding:
     return _finding(
         "I3",
         f"the chain of betas and the closed form agree within {off:.1e} in gamma; 4000 steps with the best "
-        f"variances cost {total['cosine', 4000]:.3f} bits a value by cosine, {total['linear', 4000]:.3f} by linear "
-        f"betas (100 steps: {total['cosine', 100]:.3f} and {total['linear', 100]:.3f}), entropy {toy.entropy:.3f}",
+        f"variances cost {total['cosine', 4000]:.3f} bits a value by cosine, {total['linear', 4000]:.3f} by "
+        f"linear "
+        f"betas (100 steps: {total['cosine', 100]:.3f} and {total['linear', 100]:.3f}), entropy "
+        f"{toy.entropy:.3f}",
         off < 2e-3 and total["cosine", 4000] < total["linear", 4000],
         figures,
         Plot("Levels of two schedules", "t", "gamma", tuple(
@@ -134,7 +136,8 @@ def i8(setting: Setting) -> Finding:
     saved = {k: 1 - table["scalar", k][1] / table["scalar", k][0] for k in counts}
     return _finding(
         "I8",
-        f"chosen levels cost less at every K from {counts[0]} to {counts[-1]}, by {100 * saved[5]:.1f} % at 5 steps "
+        f"chosen levels cost less at every K from {counts[0]} to {counts[-1]}, by {100 * saved[5]:.1f} % at "
+        f"5 steps "
         f"and {100 * saved[100]:.1f} % at 100 with the best variances",
         all(chosen < even for even, chosen in table.values()),
         {f"{price}, {name}, {k} steps": value for (price, k), pair in table.items()
@@ -157,8 +160,10 @@ def i9(setting: Setting) -> Finding:
     even = plans.cost(gammas[::10], mse[::10])
     return _finding(
         "I9",
-        f"100 chosen steps with the best variances: {hundred:.3f} bits a value; 1000 even steps: {thousand:.3f} with "
-        f"the posterior's variance, {scalar:.3f} with the best; 100 even steps with the posterior's: {even:.3f}",
+        f"100 chosen steps with the best variances: {hundred:.3f} bits a value; 1000 even steps: "
+        f"{thousand:.3f} with "
+        f"the posterior's variance, {scalar:.3f} with the best; 100 even steps with the posterior's: "
+        f"{even:.3f}",
         hundred - thousand < 0.05,
         {"100 chosen, best": hundred, "100 even, fixed": even, "1000 even, fixed": thousand,
          "1000 even, best": scalar},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,10 +24,11 @@ from vdmcompress.lab.small import (
     train,
 )
 from vdmcompress.vdm32 import objective
-from vdmcompress.vdm32.parameterisation import Denoise
+from vdmcompress.vdm32.config import Objective
+from vdmcompress.vdm32.parameterisation import Denoise, Prediction
 from vdmcompress.vdm32.process import Step, diffuse, per_image
 from vdmcompress.vdm32.schedule import Linear
-from vdmcompress.vdm32.times import NoiseSampler
+from vdmcompress.vdm32.times import NoiseSampler, Rule
 from vdmcompress.vdm32.train import Trainer
 from vdmcompress.vdm32.variance import VarianceKind
 
@@ -37,9 +39,9 @@ BOTH = replace(NETWORK, learned_variance=True)
 KINDS: tuple[VarianceKind, ...] = ("lower", "upper", "learned", "scalar")
 
 
-def plan(objective_name: str, sampler: str = "") -> Plan:
+def plan(objective_name: Objective, sampler: Rule | Literal[""] = "") -> Plan:
     """A run on the chain of T steps with a variance output: 'hybrid', 'vlb', 'simple'."""
-    return Plan(replace(TRAIN, objective=objective_name, timesteps=STEPS, sampler=sampler), BOTH)  # type: ignore[arg-type]
+    return Plan(replace(TRAIN, objective=objective_name, timesteps=STEPS, sampler=sampler), BOTH)
 
 
 def _finding(row: str, measured: str, passed: bool, figures: dict[str, float], *plots: Plot) -> Finding:
@@ -79,7 +81,7 @@ def i1(setting: Setting) -> Finding:
 
 
 def mean_gradients_differ(seed: int = 0) -> float:
-    """Largest difference between the gradients that L_hybrid and L_simple give to the prediction of the noise."""
+    """Largest difference of the gradients that L_hybrid and L_simple give to the predicted noise."""
     draw = torch.Generator().manual_seed(seed)
     eps, noise, value = (torch.randn((4, 3, 8, 8), generator=draw) for _ in range(3))
     step = Step(torch.full((4, 1, 1, 1), -4.0), torch.full((4, 1, 1, 1), -3.8))
@@ -87,7 +89,7 @@ def mean_gradients_differ(seed: int = 0) -> float:
     for with_bound in (True, False):
         leaf = noise.clone().requires_grad_()
         if with_bound:
-            prediction = objective.Prediction(leaf, value.clone().requires_grad_())
+            prediction = Prediction(leaf, value.clone().requires_grad_())
             loss = objective.hybrid(prediction, eps, step, STEPS).sum()
         else:
             loss = ((eps - leaf) ** 2).flatten(1).mean(1).sum()
@@ -98,8 +100,8 @@ def mean_gradients_differ(seed: int = 0) -> float:
 def i2(setting: Setting) -> Finding:
     """The gradient of the mean, and networks trained by L_simple and by L_hybrid."""
     off = mean_gradients_differ(setting.seed)
-    simple, hybrid = (train(setting, plan(name)).averaged for name in ("simple", "hybrid"))
-    fixed = {kind: chain_bpd(setting, simple, STEPS, kind) for kind in ("lower", "upper")}
+    simple, hybrid = train(setting, plan("simple")).averaged, train(setting, plan("hybrid")).averaged
+    fixed = {kind: chain_bpd(setting, simple, STEPS, kind) for kind in KINDS[:2]}
     learned = chain_bpd(setting, hybrid, STEPS, "learned")
     return _finding(
         "I2",
@@ -192,14 +194,16 @@ def i6(setting: Setting) -> Finding:
              "vlb, importance": plan("vlb", "importance")}  # fmt: skip
     bpd = {
         name: min(chain_bpd(setting, train(setting, p).averaged, STEPS, kind)
-                  for kind in (("lower", "upper") if name == "simple" else ("learned",)))
+                  for kind in (KINDS[:2] if name == "simple" else KINDS[2:3]))
         for name, p in plans.items()
     }  # fmt: skip
     ordered = bpd["vlb, importance"] < bpd["hybrid"] < bpd["simple"]
     return _finding(
         "I6",
-        f"mean {value['uniform'][0]:.3f} uniform, {value['importance'][0]:.3f} importance bpd, {off / error:.1f} "
-        f"standard errors apart; noise scale of the gradient {noise['uniform']:.2f} and {noise['importance']:.2f}; "
+        f"mean {value['uniform'][0]:.3f} uniform, {value['importance'][0]:.3f} importance bpd, "
+        f"{off / error:.1f} "
+        f"standard errors apart; noise scale of the gradient {noise['uniform']:.2f} and "
+        f"{noise['importance']:.2f}; "
         f"trained: " + ", ".join(f"{n} {b:.3f}" for n, b in bpd.items())
         + ("" if ordered else " (not in the paper's order)"),
         off < 4 * error and noise["importance"] < noise["uniform"] and ordered,
@@ -224,7 +228,8 @@ def i10(setting: Setting) -> Finding:
     small_gap = score(setting, small.averaged)[0] - seen
     return _finding(
         "I10",
-        f"held back: {averaged:.3f} bpd averaged, {raw:.3f} raw weights; held back minus training {gap:+.3f} with "
+        f"held back: {averaged:.3f} bpd averaged, {raw:.3f} raw weights; held back minus training "
+        f"{gap:+.3f} with "
         f"{len(training)} pictures, {small_gap:+.3f} with 32",
         averaged < raw and small_gap > gap,
         {"averaged": averaged, "raw": raw, "gap, all pictures": gap, "gap, 32 pictures": small_gap},

@@ -329,13 +329,15 @@ def x8(setting: Setting) -> Finding:
     gammas, mse = torch.from_numpy(candidates), torch.from_numpy(toy.mses(candidates))
     figures: dict[str, float] = {}
     table: dict[tuple[int, int], float] = {}
-    chosen = {price: plans.cheapest(gammas, mse, 200, price) for price in ("lower", "scalar")}
     names = ("fixed, even", "fixed, chosen", "best, even", "best, chosen")
+    fixed: plans.Price = "lower"
+    best: plans.Price = "scalar"
+    chosen = {price: plans.cheapest(gammas, mse, 200, price) for price in (fixed, best)}
     for k in NOTED:
         index = torch.linspace(0, 400, k + 1).round().long()
         for column, (name, price, at) in enumerate((
-            (names[0], "lower", index), (names[1], "lower", chosen["lower"][k - 1]),
-            (names[2], "scalar", index), (names[3], "scalar", chosen["scalar"][k - 1]),
+            (names[0], fixed, index), (names[1], fixed, chosen[fixed][k - 1]),
+            (names[2], best, index), (names[3], best, chosen[best][k - 1]),
         )):  # fmt: skip
             table[k, column] = plans.cost(gammas[at], mse[at], price)
             figures[f"{name}, {k} steps"] = table[k, column]

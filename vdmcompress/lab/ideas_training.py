@@ -53,8 +53,10 @@ def x1(setting: Setting) -> Finding:
     return Finding(
         "X1",
         IDEA_ROWS["X1"].claim,
-        f"held-back bound {single:.3f} bpd with one network, {experts:.3f} with two experts of equal steps together, "
-        f"{twice:.3f} with twice the steps and so twice the training and twice the model (standard error over images "
+        f"held-back bound {single:.3f} bpd with one network, {experts:.3f} with two experts of equal steps "
+        f"together, "
+        f"{twice:.3f} with twice the steps and so twice the training and twice the model (standard error "
+        f"over images "
         f"{error:.3f})",
         experts < single,
         {"one network": single, "two experts, equal steps": experts, "two experts, equal steps each": twice,

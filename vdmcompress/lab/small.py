@@ -1,7 +1,8 @@
-"""Training at a scale that a row can afford: 8x8 pictures, a network of some ten thousand weights, one thread.
+"""Training at a scale that a row can afford: 8x8 pictures, a network of some ten thousand weights, one
+thread.
 
-Runs are remembered by their configuration, so that rows which compare with the same run share it.  All runs of a
-seed see the same pictures; their networks start from the same weights.
+Runs are remembered by their configuration, so that rows which compare with the same run share it.  All runs
+of a seed see the same pictures; their networks start from the same weights.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def pictures(folder: Path | None, seed: int) -> tuple[Tensor, Tensor]:
     for part, count in ((images[:-split], TRAINING), (images[-split:], HELD_BACK)):
         index = torch.randint(len(part), (count,), generator=draw)
         corner = torch.randint(part.shape[2] - SIDE + 1, (count, 2), generator=draw).tolist()
-        cut = [part[i, :, y : y + SIDE, x : x + SIDE] for i, (y, x) in zip(index.tolist(), corner, strict=True)]
+        cut = [
+            part[i, :, y : y + SIDE, x : x + SIDE] for i, (y, x) in zip(index.tolist(), corner, strict=True)
+        ]
         parts.append(torch.stack(cut))
     return parts[0], parts[1].long()
 
@@ -54,8 +57,8 @@ def pictures(folder: Path | None, seed: int) -> tuple[Tensor, Tensor]:
 class Plan:
     """A run: what differs from `TRAIN`, and how many pictures it trains on (0 for all).
 
-    low, high: part of [0, 1] from which times are drawn; the loss keeps its mean over that part.  curriculum: low
-    starts at `high` and reaches `low` when this share of the steps is done.
+    low, high: part of [0, 1] from which times are drawn; the loss keeps its mean over that part.
+    curriculum: low starts at `high` and reaches `low` when this share of the steps is done.
     """
 
     train: TrainConfig = TRAIN
@@ -144,7 +147,7 @@ def by_level(setting: Setting, denoise: Denoise, points: int) -> tuple[Tensor, T
 
 
 def loss_deviation(trainer: Trainer, valid: Tensor, draws: int, seed: int) -> tuple[float, float]:
-    """Mean and standard deviation of single weighted losses of a trainer's draw of times, bits per dimension."""
+    """Mean and standard deviation, bpd, of single weighted losses at the times that a trainer draws."""
     generator, parts = torch.Generator().manual_seed(seed), []
     with torch.no_grad():
         for _ in range(draws):
@@ -157,15 +160,20 @@ def loss_deviation(trainer: Trainer, valid: Tensor, draws: int, seed: int) -> tu
     return float(losses.mean()), float(losses.std())
 
 
-def gradient(trainer: Trainer, loss: Callable[[Tensor, torch.Generator], Tensor], images: Tensor,
-             batch: int, seed: int) -> Tensor:
+def gradient(
+    trainer: Trainer, loss: Callable[[Tensor, torch.Generator], Tensor], images: Tensor, batch: int, seed: int
+) -> Tensor:
     """Flat gradient of a mean loss over a batch of pictures, by the denoiser's weights."""
     draw = torch.Generator().manual_seed(seed)
     levels = images[torch.randint(len(images), (batch,), generator=draw)].long()
     trainer.denoiser.zero_grad(set_to_none=True)
     loss(levels, draw).mean().backward()
-    return torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten()
-                      for p in trainer.denoiser.parameters()])
+    return torch.cat(
+        [
+            torch.zeros(p.numel()) if p.grad is None else p.grad.flatten()
+            for p in trainer.denoiser.parameters()
+        ]
+    )
 
 
 def noise_scale(gradients: list[Tensor]) -> float:
@@ -177,4 +185,3 @@ def noise_scale(gradients: list[Tensor]) -> float:
     variance = float(g.var(0).sum())
     mean = float(g.mean(0).square().sum()) - variance / len(g)
     return variance / max(mean, 1e-30)
-

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.lattice import Array, few
@@ -103,7 +102,8 @@ def w1(setting: Setting) -> Finding:
     shapes = {n: w(at) for n, w in weighting.WEIGHTINGS.items()}
     return _finding(
         "W1",
-        f"{len(DIRECT)} objectives computed both ways, in nats a value: they differ by {100 * off:.2f} % at most",
+        f"{len(DIRECT)} objectives computed both ways, in nats a value: they differ by {100 * off:.2f} % at "
+        f"most",
         off < 0.005,
         figures,
         Plot("Weightings of the noise levels", "gamma = -lambda", "w, largest = 1", tuple(
@@ -137,7 +137,8 @@ def w2(setting: Setting) -> Finding:
             negative.append(name)
     return _finding(
         "W2",
-        f"{len(weighting.WEIGHTINGS)} weightings: loss and mixture of bounds differ by {off:.1e} relative at most; "
+        f"{len(weighting.WEIGHTINGS)} weightings: loss and mixture of bounds differ by {off:.1e} relative "
+        f"at most; "
         f"{len(negative)} have negative mixture weights ({', '.join(negative)})",
         off < 1e-4 and bool(negative),
         figures,
@@ -145,7 +146,8 @@ def w2(setting: Setting) -> Finding:
 
 
 def noisy_bound(name: str, count: int, seed: int) -> tuple[float, float]:
-    """Draw a level with the increments of w, draw its z, score z by its own bound: mean and standard error, nats.
+    """Draw a level with the increments of w, draw its z, score z by its own bound: mean and standard error,
+    nats.
 
     The bound of z_g is half of the integral of mse from g up, estimated at one level drawn above g with noise
     added to z_g itself, never to x.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.rows_vdmpp import VDMPP_ROWS
 from vdmcompress.lab.small import TRAIN, Plan, Run, loss_deviation, pictures, score, train
+from vdmcompress.vdm32 import times
+from vdmcompress.vdm32.times import Rule
 
-RULES = {"uniform": "", "adaptive": "adaptive", "variance": "variance", "importance": "importance"}
+RULES: dict[str, Rule | Literal[""]] = {"uniform": "", **{rule: rule for rule in times.RULES}}
+"""What draws the noise levels."""
 
 
 def smoothed(run: Run, width: int = 15) -> Curve:
@@ -20,6 +24,7 @@ def smoothed(run: Run, width: int = 15) -> Curve:
 
 def weightings() -> dict[str, Plan]:
     """Plans by the name of the weighting; the last begins with one and ends with the bound's."""
+
     def plan(name: str, last: float = 0.0) -> Plan:
         return Plan(replace(TRAIN, objective="weighted", weighting=name, uniform_last=last))
 
@@ -53,7 +58,7 @@ RIVALS = ("sigmoid", "edm-monotone", "simple-cosine")
 def w5(setting: Setting) -> Finding:
     """Spread of single losses, and the bound, with noise levels drawn by three rules and evenly."""
     _, valid = pictures(setting.images, setting.seed)
-    runs = {name: train(setting, Plan(replace(TRAIN, sampler=rule))) for name, rule in RULES.items()}  # type: ignore[arg-type]
+    runs = {name: train(setting, Plan(replace(TRAIN, sampler=rule))) for name, rule in RULES.items()}
     network = runs["uniform"].trainer
     spread: dict[str, float] = {}
     mean: dict[str, float] = {}
@@ -67,9 +72,12 @@ def w5(setting: Setting) -> Finding:
     return Finding(
         "W5",
         VDMPP_ROWS["W5"].claim,
-        f"variance of single losses of one network against levels even in gamma: adaptive {ratio['adaptive']:.2f}, "
-        f"by squared loss {ratio['variance']:.2f}, Improved DDPM's {ratio['importance']:.2f}; held-back bound "
-        f"{bpd['uniform']:.3f} even, {bpd['adaptive']:.3f}, {bpd['variance']:.3f}, {bpd['importance']:.3f} bpd",
+        f"variance of single losses of one network against levels even in gamma: adaptive "
+        f"{ratio['adaptive']:.2f}, "
+        f"by squared loss {ratio['variance']:.2f}, Improved DDPM's {ratio['importance']:.2f}; held-back "
+        f"bound "
+        f"{bpd['uniform']:.3f} even, {bpd['adaptive']:.3f}, {bpd['variance']:.3f}, {bpd['importance']:.3f} "
+        f"bpd",
         ratio["adaptive"] < 1.0,
         {**{f"variance against even, {n}": v for n, v in ratio.items()},
          **{f"mean loss, {n}": v for n, v in mean.items()}, **{f"bound, {n}": v for n, v in bpd.items()}},

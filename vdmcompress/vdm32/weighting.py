@@ -45,7 +45,9 @@ def edm_monotone(gamma: Tensor, mean: float = 2.4, deviation: float = 2.4) -> Te
     grid = torch.linspace(-30.0, 30.0, 6001, dtype=gamma.dtype)
     curve = edm(grid, mean, deviation)
     top = int(curve.argmax())
-    return torch.where(gamma > grid[top], curve[top], edm(gamma, mean, deviation))
+    return torch.where(
+        gamma > grid[top], curve[top], edm(gamma, mean, deviation).clamp(max=float(curve[top]))
+    )
 
 
 def sigmoid(gamma: Tensor, offset: float = 2.0) -> Tensor:
