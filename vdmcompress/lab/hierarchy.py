@@ -2,8 +2,8 @@
 
     q(z_1..z_L | x) = q(z_L | x) prod q(z_l | z_(l+1), x)          p = p(z_L) prod p(z_l | z_(l+1)) p(x | z_1)
 
-    -log p(x) <= KL(q(z_L | x) || p(z_L)) + sum E KL(q(z_l | z_(l+1), x) || p(z_l | z_(l+1))) + E -log p(x |
-    z_1)
+    -log p(x) <= KL(q(z_L | x) || p(z_L)) + E -log p(x | z_1)
+                 + sum over levels of E KL(q(z_l | z_(l+1), x) || p(z_l | z_(l+1)))
 
 Nothing in `bound` knows what a noise schedule is (Ribeiro and Glocker 2024, section 2).
 """

@@ -26,10 +26,10 @@ from vdmcompress.vdm32.schedule import Linear
 from vdmcompress.vdm32.train import Record, Trainer, batch_of, validate
 
 SIDE = 8
-TRAINING, HELD_BACK = 4000, 128
+TRAINING, HELD_BACK = 3000, 128
 NETWORK = DenoiserConfig(width=(16,), depth=(1,))
 TRAIN = TrainConfig(
-    steps=300, batch=16, lr=3e-3, warmup=20, ema=0.98, schedule="linear", flip=False, cooldown=0.3
+    steps=160, batch=8, lr=3e-3, warmup=15, ema=0.96, schedule="linear", flip=False, cooldown=0.3
 )
 
 
@@ -135,7 +135,7 @@ def score(setting: Setting, denoise: Denoise, held_back: bool = True) -> tuple[f
     """Continuous-time bound of pictures, bits per dimension, and its standard error."""
     images, valid = pictures(setting.images, setting.seed)
     levels = valid if held_back else images[:HELD_BACK].long()
-    return validate(denoise, Linear(), levels, draws=setting.times(8, 2))
+    return validate(denoise, Linear(), levels, draws=setting.times(4, 2))
 
 
 def by_level(setting: Setting, denoise: Denoise, points: int) -> tuple[Tensor, Tensor]:

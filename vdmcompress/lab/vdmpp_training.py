@@ -15,7 +15,7 @@ RULES: dict[str, Rule | Literal[""]] = {"uniform": "", **{rule: rule for rule in
 """What draws the noise levels."""
 
 
-def smoothed(run: Run, width: int = 15) -> Curve:
+def smoothed(run: Run, width: int = 10) -> Curve:
     """The bound of the batches, averaged over a few steps, as points of a curve."""
     values = [r["bpd"] for r in run.records]
     means = [sum(values[i : i + width]) / len(values[i : i + width]) for i in range(0, len(values), width)]
@@ -29,7 +29,8 @@ def weightings() -> dict[str, Plan]:
         return Plan(replace(TRAIN, objective="weighted", weighting=name, uniform_last=last))
 
     return {"uniform": Plan(), "sigmoid": plan("sigmoid"), "edm-monotone": plan("edm-monotone"),
-            "simple-cosine": plan("simple-cosine"), "sigmoid, then uniform": plan("sigmoid", 1 / 3)}  # fmt: skip
+            "simple-cosine": plan("simple-cosine"),
+            "sigmoid, then uniform": plan("sigmoid", 1 / 3)}  # fmt: skip
 
 
 def w4(setting: Setting) -> Finding:
@@ -65,7 +66,7 @@ def w5(setting: Setting) -> Finding:
     for name, run in runs.items():
         sampler = network.sampler
         network.sampler = run.trainer.sampler  # one network, the levels that each rule has come to
-        mean[name], spread[name] = loss_deviation(network, valid, setting.times(16, 2), setting.seed)
+        mean[name], spread[name] = loss_deviation(network, valid, setting.times(8, 2), setting.seed)
         network.sampler = sampler
     bpd = {name: score(setting, run.averaged)[0] for name, run in runs.items()}
     ratio = {name: (spread[name] / spread["uniform"]) ** 2 for name in runs}
