@@ -7,8 +7,8 @@ down, each joined to a stored skip.  A block adds a projection of the conditioni
 and ends with a convolution that starts at zero, as does the head, to whose output z is added.  The network
 sees gamma, never t.
 
-`PAPER` is the published size.  Departure of `SMALL`: most blocks run at half resolution, which makes a step
-of training about a thousandfold cheaper than `PAPER`'s.
+`PAPER` is the published form and size.  The small sizes depart from it in up to three ways, each a field:
+blocks at half resolution, 2x2 patches of z as channels, and an output around the best linear prediction.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vdmcompress.vdm32.parameterisation import Output, Prediction, to_noise
-from vdmcompress.vdm32.process import per_image
+from vdmcompress.vdm32.process import per_image, sigma
 from vdmcompress.vdm32.schedule import GAMMA_MAX, GAMMA_MIN
+
+DATA_VARIANCE = 0.25
+"""Of the values of photographs in (-1, 1), about."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class DenoiserConfig:
 
     width, depth: channels and blocks on the way down, for each resolution from the full one on, each half of
     the one before.  attention: one head in the middle.  fourier: exponents of the two frequencies, or ().
+    patch: side of the squares of z that enter as channels of one position, 1 for none.
+    preconditioned: instead of z, the best linear prediction of the noise is added to the head, whose output
+    is scaled by that prediction's error for values of variance 1/4 (Karras et al. 2022, table 1, as a noise).
     output: which of the four linear outputs the head gives.  learned_variance: a second output.
     scale_and_shift: the conditioning scales and shifts after the norm (Improved DDPM) instead of being added.
     gamma_min, gamma_max: constants of the conditioning's scale; the schedule may leave them.
@@ -41,6 +47,8 @@ class DenoiserConfig:
     attention: bool = False
     dropout: float = 0.0
     fourier: tuple[int, ...] = (6, 7)
+    patch: int = 1
+    preconditioned: bool = False
     output: Output = "noise"
     learned_variance: bool = False
     scale_and_shift: bool = False
@@ -52,6 +60,8 @@ class DenoiserConfig:
         """Raise ValueError where widths and depths are not one for each resolution."""
         if len(self.width) != len(self.depth) or not self.width or min(self.depth) < 1:
             raise ValueError(f"width {self.width}, depth {self.depth}: allowed are one for each resolution")
+        if self.preconditioned and self.output != "noise":
+            raise ValueError(f"output {self.output!r} is not preconditioned; only 'noise' is")
         if any(w % 4 for w in self.width):
             raise ValueError(f"width {self.width}: allowed are multiples of 4")
 
@@ -126,7 +136,9 @@ class Denoiser(nn.Module):
         condition = 4 * width[0]
         self.dense_1 = nn.Linear(width[0] + 1, condition)
         self.dense_2 = nn.Linear(condition, condition)
-        self.enter = nn.Conv2d(config.channels * (1 + 2 * len(config.fourier)), width[0], 3, padding=1)
+        area = config.patch**2
+        inputs = config.channels * (1 + 2 * len(config.fourier)) * area
+        self.enter = nn.Conv2d(inputs, width[0], 3, padding=1)
         self.down, self.lower, self.up, self.raise_ = (nn.ModuleList() for _ in range(4))
         for level, (w, d) in enumerate(zip(width, depth, strict=True)):
             self.down.append(nn.ModuleList(Block(w, w, condition, config) for _ in range(d)))
@@ -138,7 +150,8 @@ class Denoiser(nn.Module):
         self.middle = nn.ModuleList(Block(w, w, condition, config) for _ in range(2))
         self.attention = Attention(w) if config.attention else nn.Identity()
         self.norm = _norm(width[0])
-        self.head = _zero(nn.Conv2d(width[0], config.channels * (1 + config.learned_variance), 3, padding=1))
+        outputs = config.channels * (1 + config.learned_variance) * area
+        self.head = _zero(nn.Conv2d(width[0], outputs, 3, padding=1))
 
     def condition(self, gamma: Tensor) -> Tensor:
         """gamma (N,) -> (N, 4 width): sinusoids of 1000 times the scaled gamma, the scaled gamma, two
@@ -173,12 +186,18 @@ class Denoiser(nn.Module):
         for exponent in self.config.fourier:
             angle = 2.0 * math.pi * 2.0**exponent * z
             turned += [angle.sin(), angle.cos()]
-        h = self._at(0, self.enter(torch.cat(turned, 1)), self.condition(gamma))
-        out = self.head(functional.silu(self.norm(h))).to(z.dtype)
+        patch = self.config.patch
+        entered = self.enter(functional.pixel_unshuffle(torch.cat(turned, 1), patch))
+        h = functional.silu(self.norm(self._at(0, entered, self.condition(gamma))))
+        out = functional.pixel_shuffle(self.head(h), patch).to(z.dtype)
         value, variance = out[:, : z.shape[1]], out[:, z.shape[1] :]
-        if self.config.output == "noise":
+        g = per_image(gamma)
+        if self.config.preconditioned:
+            total = DATA_VARIANCE * torch.sigmoid(-g) + torch.sigmoid(g)
+            value = value * torch.sqrt(DATA_VARIANCE * torch.sigmoid(-g) / total) + sigma(g) / total * z
+        elif self.config.output == "noise":
             value = value + z
-        noise = to_noise(self.config.output, value, z, per_image(gamma))
+        noise = to_noise(self.config.output, value, z, g)
         return Prediction(noise, variance if self.config.learned_variance else None)
 
     def __call__(self, z: Tensor, gamma: Tensor) -> Prediction:
