@@ -27,9 +27,9 @@ from vdmcompress.vdm32.train import Record, Trainer, batch_of, validate
 
 SIDE = 8
 TRAINING, HELD_BACK = 3000, 128
-NETWORK = DenoiserConfig(width=(16,), depth=(1,))
+NETWORK = DenoiserConfig(width=(16,), depth=(1,), patch=2, preconditioned=True)
 TRAIN = TrainConfig(
-    steps=160, batch=8, lr=3e-3, warmup=15, ema=0.96, schedule="linear", flip=False, cooldown=0.3
+    steps=160, batch=8, lr=2e-3, warmup=15, ema=0.96, schedule="linear", flip=False, cooldown=0.3
 )
 
 
