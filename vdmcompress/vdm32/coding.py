@@ -193,6 +193,16 @@ class Coded:
     ledger: Ledger
 
 
+def joined(parts: list[Coded]) -> Coded:
+    """The costs of several batches as those of one."""
+    ledger = Ledger()
+    for part in parts:
+        for key, bits in part.ledger.entries.items():
+            ledger.entries[key] = ledger.entries.get(key, 0.0) + bits
+    net, initial, vlb = (np.concatenate([getattr(p, n) for p in parts]) for n in ("net", "initial", "vlb"))
+    return Coded(net, initial, vlb, ledger)
+
+
 def content(stack: Stack) -> F64:
     """Bits on each lane, float64 (lanes,)."""
     bits: F64 = 32.0 * stack.sizes + np.log2(stack.heads.astype(np.float64)) - 32.0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vdmcompress.vdm32.decoder import centres, code_length
 from vdmcompress.vdm32.parameterisation import Denoise, Prediction
@@ -204,7 +204,7 @@ def schedule_gradients(
     """
     inside = schedule.inside() if isinstance(schedule, MonotoneNetwork) else []
     within = {id(p) for p in inside}
-    ends: list[nn.Parameter] = [p for p in schedule.parameters() if id(p) not in within]
+    ends = [p for p in schedule.parameters() if id(p) not in within and p.requires_grad]
     if ends:
         torch.autograd.backward([gamma, rate], list(pulls), retain_graph=bool(inside), inputs=ends)
     if inside:
