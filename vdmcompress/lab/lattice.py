@@ -108,9 +108,9 @@ def _integrate(toy: Lattice, gamma: float) -> tuple[float, float]:
         return 0.0, toy.entropy
     count = int((toy.values[-1] - toy.values[0] + 2 * REACH * s) / step) + 2
     grid = np.linspace(toy.values[0] - REACH * s, toy.values[-1] + REACH * s, count)
-    reach = int(np.ceil(REACH * s / spacing)) + 1  # values farther than this from u have no weight
+    reach = min(int(np.ceil(REACH * s / spacing)) + 1, toy.values.size)  # values farther off have no weight
+    local = 2 * reach + 1 < toy.values.size
     offsets = np.arange(-reach, reach + 1)
-    local = offsets.size < toy.values.size
     with np.errstate(divide="ignore"):
         prior = np.log(toy.probabilities)
     error = information = 0.0

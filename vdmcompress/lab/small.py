@@ -167,7 +167,7 @@ def gradient(
     draw = torch.Generator().manual_seed(seed)
     levels = images[torch.randint(len(images), (batch,), generator=draw)].long()
     trainer.denoiser.zero_grad(set_to_none=True)
-    loss(levels, draw).mean().backward()
+    torch.autograd.backward(loss(levels, draw).mean())
     return torch.cat(
         [
             torch.zeros(p.numel()) if p.grad is None else p.grad.flatten()

@@ -171,7 +171,8 @@ def w3(setting: Setting) -> Finding:
     """Sampled augmentation for the monotone weightings, and the classification of all."""
     gammas = np.linspace(-12.0, 8.0, 801)
     mse, names = few().mses(gammas), ("sigmoid", "edm-monotone")
-    figures, deviations = {}, []
+    figures: dict[str, float] = {}
+    deviations = []
     for name in names:
         mean, error = noisy_bound(name, setting.times(6000, 500), setting.seed)
         direct = weighted(name, gammas, mse)
