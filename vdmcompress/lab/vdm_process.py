@@ -158,8 +158,8 @@ def v13(setting: Setting) -> Finding:
         "V13",
         VDM_ROWS["V13"].claim,
         f"sums to 1 within {total:.0e}; the most likely level is x for {100 * right:.2f} % of values at "
-        f"gamma_0 = -13.3, which cost {costs['cost at -13.3']:.4f} bit each, {costs['cost at -10']:.2f} at -10 "
-        "(0.0086 and 1.82 were computed before)",
+        f"gamma_0 = -13.3, which cost {costs['cost at -13.3']:.4f} bit each, and {costs['cost at -10']:.2f} "
+        "at -10 (0.0086 and 1.82 were computed before)",
         total < 1e-9 and right > 0.99 and off < 0.02,
         {"right": right, **costs},
     )

@@ -48,7 +48,7 @@ def v7(setting: Setting) -> Finding:
         ends = schedule.gamma(torch.tensor([0.0, 1.0]))
         eps = torch.randn(x.shape, generator=generator)
         total = loss + objective.prior(x, ends[1]) + objective.reconstruction(levels, ends[0], eps)
-        total.mean().backward()
+        total.mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         path.append((float(ends[0].detach()), float(ends[1].detach())))
     after = _bound(toy, held_out, schedule, 1)
@@ -87,7 +87,7 @@ def learn_inside(
         gamma, rate = schedule.gamma(t), schedule.rate(t)
         leaf, slope = gamma.detach().requires_grad_(), rate.detach().requires_grad_()
         loss = objective.continuous(toy, x, leaf, slope, torch.randn(x.shape, generator=generator))
-        loss.mean().backward()
+        loss.mean().backward()  # type: ignore[no-untyped-call]
         optimiser.zero_grad()
         if leaf.grad is not None and slope.grad is not None:
             objective.schedule_gradients(schedule, gamma, rate, (leaf.grad, slope.grad), loss)
