@@ -38,9 +38,8 @@ def cascade(name: str, images: torch.Tensor, threads: int = 1) -> dict[str, Any]
     for image in images:
         pixels = image.permute(1, 2, 0).contiguous().numpy().astype("uint8")
         found = evaluate(pixels, model, threads, "cpu")
-        rows.append(
-            tuple(bits / pixels.size for bits in (found["vlb_bits"], found["coded_bits"], 8.0 * found["payload_bytes"]))
-        )  # fmt: skip
+        bits = (found["vlb_bits"], found["coded_bits"], 8.0 * found["payload_bytes"])
+        rows.append((bits[0] / pixels.size, bits[1] / pixels.size, bits[2] / pixels.size))
     vlb, net, total = (Measured.of(torch.tensor(column)) for column in zip(*rows, strict=True))
     return {
         "model": name,
@@ -63,16 +62,13 @@ def show(result: dict[str, Any]) -> str:
         line("T", "order", "variance", "VLB", "+-", "net", "initial", "one alone", "in a chain", "s/image")
     ]
     for row in result["rates"]:
-        cells = (row["vlb"]["mean"], row["vlb"]["error"], row["net"]["mean"], row["initial"]["mean"])
-        lines.append(
-            line(str(row["steps"]), row["order"], row["variance"], *cells,
-                 row["total"], row["chain_total"], row["seconds"])
-        )  # fmt: skip
+        means = (row["vlb"]["mean"], row["vlb"]["error"], row["net"]["mean"], row["initial"]["mean"])
+        cells = (*means, row["total"], row["chain_total"], row["seconds"])
+        lines.append(line(str(row["steps"]), row["order"], row["variance"], *cells))
     for row in result["cascade"]:
-        lines.append(
-            line(row["model"], "", "", row["vlb"]["mean"], row["vlb"]["error"], row["net"]["mean"],
-                 row["total"]["mean"] - row["net"]["mean"], row["total"]["mean"], row["net"]["mean"], row["seconds"])
-        )  # fmt: skip
+        net, total = row["net"]["mean"], row["total"]["mean"]
+        cells = (row["vlb"]["mean"], row["vlb"]["error"], net, total - net, total, net, row["seconds"])
+        lines.append(line(row["model"], "", "", *cells))
     return "\n".join(lines)
 
 

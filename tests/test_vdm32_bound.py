@@ -13,7 +13,7 @@ from vdmcompress.vdm32.process import Step
 F64 = torch.float64
 
 
-@pytest.mark.parametrize("row", ["V3", "V4", "V5", "V6", "V17"])
+@pytest.mark.parametrize("row", ["V3", "V4", "V5", "V6", "V7", "V8", "V11", "V17"])
 def test_row_holds(row):
     finding = lab.run(row, lab.Setting(scale=0.25))
     assert finding.passed, finding.measured

@@ -72,8 +72,10 @@ def v3(setting: Setting) -> Finding:
     return Finding(
         "V3",
         VDM_ROWS["V3"].claim,
-        f"T = 50: all steps {every:.3f}, random steps {random:.3f} +- {error:.3f} ({off:.1f} standard errors); "
-        f"T = 8 to 256: {', '.join(f'{b:.2f}' for b in by_steps)} bits a dimension (entropy {toy.entropy:.2f})",
+        f"T = 50: all steps {every:.3f}, random steps {random:.3f} +- {error:.3f} ({off:.1f} standard "
+        "errors); "
+        f"T = 8 to 256: {', '.join(f'{b:.2f}' for b in by_steps)} bits a dimension (entropy "
+        f"{toy.entropy:.2f})",
         off < 3.5 and falls,
         {"all_steps": every, "random_steps": random, "error": error, "T 256": by_steps[-1]},
     )
@@ -107,8 +109,10 @@ def v4(setting: Setting) -> Finding:
     return Finding(
         "V4",
         VDM_ROWS["V4"].claim,
-        f"Gaussian data, exact: T = 8 is {gaps[0]:.2f} bits above the limit, T = 4096 {gaps[-1]:.4f}; halving the "
-        f"steps' size divides the gap by {2 ** slopes[-1]:.3f}. Pixels: continuous {estimate:.3f} +- {error:.3f}, "
+        f"Gaussian data, exact: T = 8 is {gaps[0]:.2f} bits above the limit, T = 4096 {gaps[-1]:.4f}; "
+        "halving the "
+        f"steps' size divides the gap by {2 ** slopes[-1]:.3f}. Pixels: continuous {estimate:.3f} +- "
+        f"{error:.3f}, "
         f"T = 800 {fine:.3f}",
         passed,
         {"limit": limit, "gap T 8": gaps[0], "gap T 4096": gaps[-1], "order": slopes[-1]},
@@ -117,7 +121,9 @@ def v4(setting: Setting) -> Finding:
                 "Discrete above continuous bound", "T", "bits a dimension",
                 (
                     Curve("gap", tuple(map(float, counts)), tuple(gaps)),
-                    Curve("1 / T", tuple(map(float, counts)), tuple(gaps[-1] * counts[-1] / c for c in counts)),
+                    Curve(
+                        "1 / T", tuple(map(float, counts)), tuple(gaps[-1] * counts[-1] / c for c in counts)
+                    ),
                 ),
                 True, True,
             ),
@@ -209,7 +215,8 @@ def v6(setting: Setting) -> Finding:
     return Finding(
         "V6",
         VDM_ROWS["V6"].claim,
-        f"{listed} bits a dimension, +- {error:.3f}; with gamma_0 moved by 1 {figures['end moved']:.3f}; at T = 10 "
+        f"{listed} bits a dimension, +- {error:.3f}; with gamma_0 moved by 1 {figures['end moved']:.3f}; "
+        "at T = 10 "
         f"{min(coarse.values()):.1f} to {max(coarse.values()):.1f}",
         passed,
         {**figures, "error": error},
@@ -277,7 +284,8 @@ def v17(setting: Setting) -> Finding:
     return Finding(
         "V17",
         VDM_ROWS["V17"].claim,
-        f"variance preserving {figures['vp']:.4f}, exploding {figures['ve']:.4f}, sub-VP {figures['sub-vp']:.4f} "
+        f"variance preserving {figures['vp']:.4f}, exploding {figures['ve']:.4f}, sub-VP "
+        f"{figures['sub-vp']:.4f} "
         f"bits a dimension; relative difference {worst:.0e}",
         worst < 1e-6,
         {**figures, "relative": worst},

@@ -43,7 +43,8 @@ def v14(setting: Setting) -> Finding:
         "V14",
         VDM_ROWS["V14"].claim,
         f"T = 100, {len(levels)} images, all decoded exactly and every borrowed bit given back: bound "
-        f"{figures['vlb']:.3f}, net {figures['net bottom-up']:.3f} bottom-up and {figures['net top-down']:.3f} "
+        f"{figures['vlb']:.3f}, net {figures['net bottom-up']:.3f} bottom-up and "
+        f"{figures['net top-down']:.3f} "
         f"top-down bits a dimension; initial bits {figures['initial bottom-up']:.1f} and "
         f"{figures['initial top-down']:.0f}",
         all(-0.03 < o < 0.01 for o in off)
@@ -85,7 +86,8 @@ def summary(found: list[Rate]) -> Finding:
     return Finding(
         "V15",
         VDM_ROWS["V15"].claim,
-        f"bound, net and initial bits a dimension, bottom-up: {listed}; net and bound of the same latents differ by "
+        f"bound, net and initial bits a dimension, bottom-up: {listed}; net and bound of the same latents "
+        "differ by "
         f"{100 * off:.2f} % at most up to T = 250",
         falls and off < 0.01,
         figures,
@@ -116,8 +118,10 @@ def v19(setting: Setting) -> Finding:
     return Finding(
         "V19",
         VDM_ROWS["V19"].claim,
-        f"histograms of samples and data differ by {100 * good:.1f} % (wrong sign of the noise: {100 * bad:.0f} %), "
-        f"means {mean:.1f} and {data_mean:.1f}; {100 * spacing:.1f} % of values are levels that the data have",
+        f"histograms of samples and data differ by {100 * good:.1f} % (wrong sign of the noise: "
+        f"{100 * bad:.0f} %), "
+        f"means {mean:.1f} and {data_mean:.1f}; {100 * spacing:.1f} % of values are levels that the data "
+        "have",
         good < 0.05 < bad and abs(mean - data_mean) < 3.0 and spacing > 0.9,
         {"distance": good, "wrong_sign": bad, "mean": mean, "data_mean": data_mean, "on_levels": spacing},
     )

@@ -83,11 +83,14 @@ def v9(setting: Setting) -> Finding:
     return Finding(
         "V9",
         VDM_ROWS["V9"].claim,
-        f"after {last} steps, 3 seeds, held-out bpd: {listed}; the last bpd of the linear schedule is reached in "
-        f"{ratios['learned inside']:.2f} of the steps with a learned inside and in {ratios['adaptive']:.2f} with the "
+        f"after {last} steps, 3 seeds, held-out bpd: {listed}; the last bpd of the linear schedule is "
+        "reached in "
+        f"{ratios['learned inside']:.2f} of the steps with a learned inside and in "
+        f"{ratios['adaptive']:.2f} with the "
         "adaptive sampler (1 is no gain)",
         bool((gaps > 0).all()),
-        {**{name: float(v.mean()) for name, v in ends.items()}, **{f"step ratio {k}": v for k, v in ratios.items()}},
+        {name: float(v.mean()) for name, v in ends.items()}
+        | {f"step ratio {name}": value for name, value in ratios.items()},
         (
             Plot(
                 "Held-out bpd against optimiser steps", "step", "bpd",
@@ -131,8 +134,10 @@ def v10(setting: Setting) -> Finding:
     return Finding(
         "V10",
         VDM_ROWS["V10"].claim,
-        f"after {last} steps: {scores['on -13.3']:.3f} bpd with, {scores['off -13.3']:.3f} without, a gain of {gain:.3f}; "
-        f"with gamma_0 = -8 it is {raised:.3f}. Squared error of the noise is lower by {low_noise:.3f} below gamma = -7, "
+        f"after {last} steps: {scores['on -13.3']:.3f} bpd with, {scores['off -13.3']:.3f} without, a "
+        f"gain of {gain:.3f}; "
+        f"with gamma_0 = -8 it is {raised:.3f}. Squared error of the noise is lower by {low_noise:.3f} "
+        "below gamma = -7, "
         f"by {high_noise:.3f} above",
         gain > 0 and low_noise > high_noise and raised < gain,
         {**scores, "gain": gain, "gain raised": raised},

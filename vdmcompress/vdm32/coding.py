@@ -205,7 +205,8 @@ def joined(parts: list[Coded]) -> Coded:
 
 def content(stack: Stack) -> F64:
     """Bits on each lane, float64 (lanes,)."""
-    bits: F64 = 32.0 * stack.sizes + np.log2(stack.heads.astype(np.float64)) - 32.0
+    heads: F64 = np.log2(stack.heads.astype(np.float64))
+    bits: F64 = (32.0 * stack.sizes + heads - 32.0).astype(np.float64)
     return bits
 
 

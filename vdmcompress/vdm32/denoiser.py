@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ class Denoiser(nn.Module):
 
     def _at(self, level: int, h: Tensor, condition: Tensor) -> Tensor:
         skips = [h]
-        for block in self.down[level]:
+        for block in cast(nn.ModuleList, self.down[level]):
             h = block(h, condition)
             skips.append(h)
         if level + 1 < len(self.down):
@@ -176,7 +177,7 @@ class Denoiser(nn.Module):
         else:
             h = self.middle[0](h, condition)
             h = self.middle[1](self.attention(h), condition)
-        for block in self.up[level]:
+        for block in cast(nn.ModuleList, self.up[level]):
             h = block(torch.cat((h, skips.pop()), 1), condition)
         return h
 

@@ -100,11 +100,13 @@ class Rescaled(Schedule):
 
     def gamma(self, t: Tensor) -> Tensor:
         """The stretched gamma."""
-        return self.gamma_0 + self.factor * (self.inner.gamma(t) - self.low)
+        stretched: Tensor = self.gamma_0 + self.factor * (self.inner.gamma(t) - self.low)
+        return stretched
 
     def rate(self, t: Tensor) -> Tensor:
         """The stretched derivative."""
-        return self.factor * self.inner.rate(t)
+        stretched: Tensor = self.factor * self.inner.rate(t)
+        return stretched
 
 
 class Tabulated(Schedule):

@@ -156,7 +156,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         t, weights = self.draw(len(levels), generator)
         loss = self.loss(levels, t, generator)
-        (weights * loss.minimised).mean().backward()
+        (weights * loss.minimised).mean().backward()  # type: ignore[no-untyped-call]
         if cfg.objective == "vlb" and not cfg.timesteps:
             gamma, rate = self.schedule.gamma(t), self.schedule.rate(t)
             pulls = (loss.gamma.grad, loss.rate.grad)
@@ -186,7 +186,7 @@ class Trainer:
         eps = torch.randn(x.shape, generator=generator)
         terms = (objective.prior(x, gammas[1]) + objective.reconstruction(levels, gammas[0], eps)).mean()
         if terms.requires_grad and self.config.train.objective == "vlb" and not self.config.train.freeze_ends:
-            terms.backward()
+            terms.backward()  # type: ignore[no-untyped-call]
         return float(terms.detach())
 
 
