@@ -6,7 +6,7 @@ DEMYSTIFY_ROWS: dict[str, Row] = {
     "T1": Row(
         "Diffusion as a hierarchical latent-variable model",
         "one bound for hierarchies of latents scores a VAE and a diffusion model alike",
-        "demystify:t1", 2,
+        "demystify:t1", 1,
     ),
     "T2": Row(
         "Top-down inference",
@@ -17,12 +17,12 @@ DEMYSTIFY_ROWS: dict[str, Row] = {
     "T3": Row(
         "Infinite depth",
         "continuous time is the limit of depth",
-        "demystify:t3", 2,
+        "demystify:t3", 1,
     ),
     "T4": Row(
         "No posterior collapse",
         "the encoder is fixed, so that every level within the data's range carries bits",
-        "demystify:t4", 2,
+        "demystify:t4", 1,
     ),
     "T5": Row(
         "Linear equivalence of outputs",
@@ -32,6 +32,6 @@ DEMYSTIFY_ROWS: dict[str, Row] = {
     "T6": Row(
         "A readable derivation",
         "the bound follows from hierarchical latents in a few equalities, each of which can be checked",
-        "demystify:t6", 4,
+        "demystify:t6", 2,
     ),
 }  # fmt: skip

@@ -16,32 +16,32 @@ VDM_ROWS: dict[str, Row] = {
     "V3": Row(
         "Discrete-time VLB",
         "prior, reconstruction and T steps; a random step estimates the sum; the bound falls as T doubles",
-        "vdm_bound:v3", 20,
+        "vdm_bound:v3", 8,
     ),
     "V4": Row(
         "Continuous-time VLB",
         "the discrete bound tends to half of the integral of gamma' times the squared error",
-        "vdm_bound:v4", 20,
+        "vdm_bound:v4", 6,
     ),
     "V5": Row(
         "The loss as an integral over SNR",
         "integrating over gamma, over SNR and over t gives one number",
-        "vdm_bound:v5", 5,
+        "vdm_bound:v5", 1,
     ),
     "V6": Row(
         "Invariance to the schedule",
         "in continuous time only the SNR at the ends matters",
-        "vdm_bound:v6", 20,
+        "vdm_bound:v6", 5,
     ),
     "V7": Row(
         "Learned end points",
         "gamma_0 and gamma_1 trained on the bound leave a poor start and lower it",
-        "vdm_schedule:v7", 30,
+        "vdm_schedule:v7", 4,
     ),
     "V8": Row(
         "Learned interior",
         "trained on the estimator's variance, the inside of the schedule lowers it and keeps the mean",
-        "vdm_schedule:v8", 30,
+        "vdm_schedule:v8", 18,
     ),
     "V9": Row(
         "Faster optimisation",
@@ -56,17 +56,17 @@ VDM_ROWS: dict[str, Row] = {
     "V11": Row(
         "Low-discrepancy times",
         "one offset and an even grid over the batch lower the variance of the loss at equal mean",
-        "vdm_schedule:v11", 5,
+        "vdm_schedule:v11", 2,
     ),
     "V12": Row(
         "Stable numerics",
         "expm1 and sigmoids of plus and minus gamma make float32 as good as float64",
-        "vdm_process:v12", 10,
+        "vdm_process:v12", 2,
     ),
     "V13": Row(
         "Discrete decoder",
         "softmax over 256 levels by the distance to z_0, without a network",
-        "vdm_process:v13", 5,
+        "vdm_process:v13", 1,
     ),
     "V14": Row(
         "Bits-back coding",
@@ -86,7 +86,7 @@ VDM_ROWS: dict[str, Row] = {
     "V17": Row(
         "Equivalence of models",
         "processes that share the SNR at the ends are one model up to a rescaling of z and t",
-        "vdm_bound:v17", 20,
+        "vdm_bound:v17", 1,
     ),
     "V19": Row(
         "Ancestral sampling",
