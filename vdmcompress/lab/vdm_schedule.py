@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.rows_vdm import VDM_ROWS
-from vdmcompress.lab.vdm_bound import even_times, schedules
+from vdmcompress.lab.vdm_bound import LOW, even_times, schedules
 from vdmcompress.vdm32 import objective, times, toys
 from vdmcompress.vdm32.schedule import LearnedScalar, Linear, MonotoneNetwork, Schedule
 
@@ -126,7 +126,7 @@ def v8(setting: Setting) -> Finding:
     """Variance over single draws of t: learned, linear in gamma, beta-linear, cosine, with equal ends."""
     generator = torch.Generator().manual_seed(setting.seed)
     toy = toys.two_humps(8)
-    learned = MonotoneNetwork(units=128)
+    learned = MonotoneNetwork(LOW, units=128)  # the ends of the others
     learn_inside(toy, learned, setting.times(300, 150), generator)
     kinds: dict[str, Schedule] = {"learned": learned}
     kinds |= {name: s for name, s in schedules(setting.seed).items() if name != "polygon"}
