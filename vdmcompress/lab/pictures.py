@@ -1,4 +1,4 @@
-"""Small pictures for the rows that train: drawn by a program, or cut out of a folder of images.
+"""Small pictures for the rows that train, drawn by a program.
 
 Dead leaves (Matheron; Lee, Mumford & Huang 2001, "Occlusion models for natural images"): discs of random
 place, size and colour that hide one another, sizes with density r^-3, so that the picture looks alike at all
@@ -7,12 +7,8 @@ scales, as photographs do.  A little noise and shading keep the last bits from b
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-
-from vdmcompress.errors import UsageError
 
 Pixels = NDArray[np.uint8]
 
@@ -46,30 +42,3 @@ def dead_leaves(count: int, side: int = 8, seed: int = 0) -> Pixels:
 def _colours(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Colours (*shape, 3): a brightness and small differences of the components, as in photographs."""
     return rng.uniform(20, 235, (*shape, 1)) + rng.normal(0.0, 14.0, (*shape, 3))
-
-
-def crops(folder: Path, count: int, side: int = 8, seed: int = 0) -> tuple[Pixels, Pixels]:
-    """Crops for training, and crops of other images for scoring: uint8 (count, 3, side, side) each.
-
-    The last quarter of the folder's images, by name, is held back.
-    Raises UsageError where the folder has fewer than two RGB images of that size.
-    """
-    from vdmcompress.image_io import read_image
-
-    suffixes = (".png", ".webp", ".bmp", ".ppm")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes) if folder.is_dir() else []
-    images = [image for image in map(read_image, paths) if image.ndim == 3 and min(image.shape[:2]) >= side]
-    if len(images) < 2:
-        raise UsageError(f"{folder} holds {len(images)} RGB images of {side}x{side} or more; give at least 2")
-    split = len(images) - max(1, len(images) // 4)
-    rng = np.random.default_rng(seed)
-    return _cut(images[:split], count, side, rng), _cut(images[split:], count, side, rng)
-
-
-def _cut(images: list[Pixels], count: int, side: int, rng: np.random.Generator) -> Pixels:
-    cut = np.empty((count, 3, side, side), np.uint8)
-    for i, index in enumerate(rng.integers(0, len(images), count)):
-        height, width = images[index].shape[:2]
-        top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-        cut[i] = images[index][top : top + side, left : left + side].transpose(2, 0, 1)
-    return cut
