@@ -8,12 +8,15 @@ import torch
 from PIL import Image
 
 from vdmcompress.lab import Setting, run
-from vdmcompress.lab.iddpm import betas_of, cosine_chain, gammas_of, linear_chain
+from vdmcompress.lab.iddpm import betas_of, cosine_chain, gammas_of, linear_chain, trained
 from vdmcompress.lab.iddpm_training import mean_gradients_differ
 from vdmcompress.lab.ideas_training import joined
 from vdmcompress.lab.pictures import dead_leaves
 from vdmcompress.lab.small import SIDE, TRAIN, Plan, RangedTrainer, noise_scale, pictures, train
 from vdmcompress.lab.vdmpp import mixture, weighted
+from vdmcompress.vdm32 import checkpoint
+from vdmcompress.vdm32.config import TrainConfig, Vdm32Config
+from vdmcompress.vdm32.denoiser import DenoiserConfig
 from vdmcompress.vdm32.parameterisation import Prediction
 
 QUICK = Setting(scale=0.03)
@@ -91,6 +94,19 @@ def test_pictures_of_a_folder_are_crops_and_held_back_apart(tmp_path):
     windows = np.lib.stride_tricks.sliding_window_view(tiles[6:], (SIDE, SIDE), axis=(1, 2))
     found = windows.reshape(-1, 3 * SIDE * SIDE)
     assert (found == valid[0].numpy().reshape(-1)).all(1).any()
+
+
+def test_curves_of_a_trained_network_come_from_two_halves(tmp_path):
+    Image.fromarray(dead_leaves(1, 64, 1)[0].transpose(1, 2, 0)).save(tmp_path / "tiles.png")
+    config = Vdm32Config(DenoiserConfig(width=(8,), patch=2, depth=(1,)), TrainConfig(schedule="linear"))
+    denoiser, schedule = checkpoint.build(config)
+    checkpoint.save(tmp_path / "small.safetensors", denoiser, schedule, config, {})
+    found = trained(Setting(tmp_path, tmp_path / "small.safetensors", scale=0.1), 3)
+    assert found is not None
+    gammas, choosing, scoring = found
+    assert gammas.tolist() == pytest.approx([-13.3, -4.15, 5.0], abs=1e-5)
+    assert (choosing != scoring).all()
+    assert trained(Setting(tmp_path), 3) is None
 
 
 def test_a_row_that_trains_runs_at_a_small_scale():

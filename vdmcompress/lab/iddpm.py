@@ -11,7 +11,10 @@ from torch import Tensor
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.lattice import Array, few, grey_reconstruction, photograph
 from vdmcompress.lab.rows_iddpm import IDDPM_ROWS
+from vdmcompress.vdm32 import objective
 from vdmcompress.vdm32 import steps as plans
+from vdmcompress.vdm32.checkpoint import load
+from vdmcompress.vdm32.data import load_images, spread
 from vdmcompress.vdm32.process import LN2, Step
 from vdmcompress.vdm32.schedule import GAMMA_MAX, GAMMA_MIN, Cosine
 
@@ -127,52 +130,102 @@ def _curve(points: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(gammas), torch.from_numpy(photograph().mses(gammas))
 
 
-def i8(setting: Setting) -> Finding:
-    """Chosen against even levels with the posterior's variance and with the best, without sampling error."""
-    gammas, mse = _curve(201)
-    table: dict[tuple[str, int], tuple[float, float]] = {}
-    counts = (5, 10, 25, 50, 100)
-    prices: tuple[plans.Price, ...] = ("lower", "scalar")
-    for price in prices:
-        chosen = plans.cheapest(gammas, mse, max(counts), price)
-        for k in counts:
+def trained(setting: Setting, points: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """gammas and the errors of a trained vdm32 on two halves of some images, (M,); None without them."""
+    if setting.checkpoint is None or setting.images is None:
+        return None
+    model = load(setting.checkpoint)
+    images = spread(load_images(setting.images), setting.times(32, 4))
+    with torch.no_grad():
+        ends = model.schedule.gamma(torch.tensor([0.0, 1.0])).tolist()
+    gammas = torch.linspace(ends[0], ends[1], points)
+    halves = []
+    for half in (images[::2], images[1::2]):
+        draw = torch.Generator().manual_seed(setting.seed)  # common noise, else chosen levels fit the noise
+        halves.append(objective.error_curve(model.denoiser, half, gammas, draw).double())
+    return gammas.double(), halves[0], halves[1]
+
+
+PRICES: tuple[plans.Price, ...] = ("lower", "scalar")
+COUNTS = (5, 10, 25, 50)
+
+
+def chosen_and_even(
+    gammas: Tensor, choosing: Tensor, scoring: Tensor
+) -> dict[tuple[plans.Price, int], tuple[float, float]]:
+    """Cost of K even levels and of K chosen ones, by price and K: chosen on one curve, scored on another."""
+    table: dict[tuple[plans.Price, int], tuple[float, float]] = {}
+    for price in PRICES:
+        best = plans.cheapest(gammas, choosing, max(COUNTS), price)
+        for k in COUNTS:
             even = torch.linspace(0, len(gammas) - 1, k + 1).round().long()
+            at = best[k - 1]
             table[price, k] = (
-                plans.cost(gammas[even], mse[even], price),
-                plans.cost(gammas[chosen[k - 1]], mse[chosen[k - 1]], price),
+                plans.cost(gammas[even], scoring[even], price),
+                plans.cost(gammas[at], scoring[at], price),
             )
-    saved = {k: 1 - table["scalar", k][1] / table["scalar", k][0] for k in counts}
+    return table
+
+
+def i8(setting: Setting) -> Finding:
+    """Chosen against even levels with both variances: exact denoiser, and a trained network where given."""
+    gammas, mse = _curve(201)
+    tables = {"exact": chosen_and_even(gammas, mse, mse)}
+    network = trained(setting, 61)
+    if network is not None:
+        tables["vdm32"] = chosen_and_even(*network)
+    parts = [
+        f"{name}, {', '.join(map(str, COUNTS))} steps, best variances: even "
+        + ", ".join(f"{table['scalar', k][0]:.3f}" for k in COUNTS)
+        + ", chosen "
+        + ", ".join(f"{table['scalar', k][1]:.3f}" for k in COUNTS)
+        for name, table in tables.items()
+    ]
     return _finding(
         "I8",
-        f"chosen levels cost less at every K from {counts[0]} to {counts[-1]}, by {100 * saved[5]:.1f} % at "
-        f"5 steps "
-        f"and {100 * saved[100]:.1f} % at 100 with the best variances",
-        all(chosen < even for even, chosen in table.values()),
-        {f"{price}, {name}, {k} steps": value for (price, k), pair in table.items()
-         for name, value in zip(("even", "chosen"), pair, strict=True)},
-        Plot("Chosen and even levels", "steps K", "diffusion loss, bits a value", tuple(
-            Curve(f"{name}, {'fixed' if price == 'lower' else 'best'} variance", tuple(map(float, counts)),
-                  tuple(table[price, k][i] for k in counts))
-            for price in prices for i, name in enumerate(("even", "chosen"))), log_x=True, log_y=True),
+        "diffusion loss in bits a value. " + "; ".join(parts),
+        all(chosen < even for table in tables.values() for even, chosen in table.values()),
+        {f"{source}, {price}, {name}, {k} steps": value for source, table in tables.items()
+         for (price, k), pair in table.items() for name, value in zip(("even", "chosen"), pair, strict=True)},
+        *(Plot(f"Chosen and even levels, {source}", "steps K", "diffusion loss, bits a value", tuple(
+            Curve(f"{name}, {'fixed' if price == 'lower' else 'best'} variance", tuple(map(float, COUNTS)),
+                  tuple(table[price, k][i] for k in COUNTS))
+            for price in PRICES for i, name in enumerate(("even", "chosen"))), log_x=True, log_y=True)
+          for source, table in tables.items()),
     )  # fmt: skip
+
+
+def hundred(gammas: Tensor, choosing: Tensor, scoring: Tensor) -> dict[str, float]:
+    """Costs of 100 and of 1000 steps, the curve taken as linear between its points."""
+    fine = torch.linspace(float(gammas[0]), float(gammas[-1]), 1001, dtype=gammas.dtype)
+    curves = [torch.from_numpy(np.interp(fine, gammas, curve)) for curve in (choosing, scoring)]
+    at = plans.cheapest(fine[::5], curves[0][::5], 100, "scalar")[-1]
+    return {
+        "100 chosen, best": plans.cost(fine[::5][at], curves[1][::5][at], "scalar"),
+        "100 even, fixed": plans.cost(fine[::10], curves[1][::10]),
+        "1000 even, fixed": plans.cost(fine, curves[1]),
+        "1000 even, best": plans.cost(fine, curves[1], "scalar"),
+    }
 
 
 def i9(setting: Setting) -> Finding:
     """100 chosen steps with the best variances against 1000 of VDM's own."""
     gammas, mse = _curve(1001)
-    thousand = plans.cost(gammas, mse)
-    scalar = plans.cost(gammas, mse, "scalar")
-    coarse, errors = gammas[::5], mse[::5]
-    index = plans.cheapest(coarse, errors, 100, "scalar")[-1]
-    hundred = plans.cost(coarse[index], errors[index], "scalar")
-    even = plans.cost(gammas[::10], mse[::10])
+    found = {"exact": hundred(gammas, mse, mse)}
+    network = trained(setting, 61)
+    if network is not None:
+        found["vdm32"] = hundred(*network)
+    parts = [
+        f"{name}: 100 chosen steps with the best variances {cost['100 chosen, best']:.3f} bits a value, "
+        f"1000 even "
+        f"ones {cost['1000 even, fixed']:.3f} with the posterior's variance and "
+        f"{cost['1000 even, best']:.3f} with "
+        f"the best; 100 even ones with the posterior's {cost['100 even, fixed']:.3f}"
+        for name, cost in found.items()
+    ]
     return _finding(
         "I9",
-        f"100 chosen steps with the best variances: {hundred:.3f} bits a value; 1000 even steps: "
-        f"{thousand:.3f} with "
-        f"the posterior's variance, {scalar:.3f} with the best; 100 even steps with the posterior's: "
-        f"{even:.3f}",
-        hundred - thousand < 0.05,
-        {"100 chosen, best": hundred, "100 even, fixed": even, "1000 even, fixed": thousand,
-         "1000 even, best": scalar},
-    )  # fmt: skip
+        "; ".join(parts),
+        all(cost["100 chosen, best"] - cost["1000 even, fixed"] < 0.05 for cost in found.values()),
+        {f"{name}, {key}": value for name, cost in found.items() for key, value in cost.items()},
+    )
