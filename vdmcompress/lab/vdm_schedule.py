@@ -134,7 +134,7 @@ def v8(setting: Setting) -> Finding:
     generator = torch.Generator().manual_seed(setting.seed)
     toy = toys.two_humps(8)
     learned = MonotoneNetwork(units=128)
-    learn_inside(toy, learned, setting.times(300, 150), generator)
+    learn_inside(toy, learned, setting.times(600, 100), generator)
     kinds: dict[str, Schedule] = {"learned": learned}
     others = schedules(setting.seed, GAMMA_MIN, GAMMA_MAX)
     kinds |= {name: s for name, s in others.items() if name != "polygon"}
@@ -161,7 +161,9 @@ def v8(setting: Setting) -> Finding:
         f"{high:.3f}); means "
         f"{means['learned']:.3f} and {means['linear']:.3f} +- {error:.3f}",
         lowest and high < 1.0 and abs(means["learned"] - means["linear"]) < 4 * error,
-        {**{f"variance {k}": v for k, v in variances.items()}, "ratio": ratio, "low": low, "high": high},
+        {f"variance {k}": v for k, v in variances.items()}
+        | {f"mean {k}": v for k, v in means.items()}
+        | {"ratio": ratio, "low": low, "high": high, "error": error},
         (Plot("Schedules with equal ends", "t", "gamma", curves),),
     )
 
