@@ -80,7 +80,7 @@ def bound(
     fitted = None if mse is None else mse.float()
     parts = [
         objective.evaluate(model.denoiser, part, gammas.float(), generator, variance, fitted).total
-        for part in levels.split(32)
+        for part in torch.split(levels, 32)
     ]
     return torch.cat(parts).double()
 
@@ -94,7 +94,7 @@ def code(
         RuntimeError: an image or a stack did not come back as it was; a defect.
     """
     parts, seconds = [], 0.0
-    for number, part in enumerate(levels.split(batch)):
+    for number, part in enumerate(torch.split(levels, batch)):
         stack = coding.filled(len(part), coding.needed(coder), seed + number)
         before = stack.copy()
         started = time.perf_counter()

@@ -158,8 +158,11 @@ class MonotoneNetwork(Schedule):
     """A linear path and n sigmoid units with weights taken absolute, pinned to learned ends.
 
     g(t) = |w_1| t + b_1 + sum_i |w_3i| sigmoid(|w_2i| g_1(t) + b_2i) / n with g_1 the linear path, and gamma
-    = gamma_0 + (gamma_1 - gamma_0) (g(t) - g(0)) / (g(1) - g(0)) (VDM equations 93 and 94; the public code
-    leaves the ends unpinned).  The ends learn from the bound, the inside from the variance of its estimator.
+    = gamma_0 + (gamma_1 - gamma_0) (g(t) - g(0)) / (g(1) - g(0)) (VDM equations 93 and 94).  The ends learn
+    from the bound, the inside from the variance of its estimator.  Two departures from the public code: it
+    leaves the ends unpinned, and its linear path starts 18 times as steep as all units together; here path
+    and units start alike, with the units' thresholds spread over [0, 1], so that hundreds of updates are
+    enough.
     """
 
     def __init__(
@@ -168,12 +171,10 @@ class MonotoneNetwork(Schedule):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.gamma_0, self.gamma_1 = nn.Parameter(torch.tensor(gamma_0)), nn.Parameter(torch.tensor(gamma_1))
-        self.w_1, self.b_1 = (
-            nn.Parameter(torch.tensor(gamma_1 - gamma_0)),
-            nn.Parameter(torch.tensor(gamma_0)),
-        )
-        self.w_2 = nn.Parameter(torch.randn(units, generator=generator))
-        self.b_2 = nn.Parameter(torch.randn(units, generator=generator))
+        self.w_1, self.b_1 = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0))
+        steepness = 12.0 + 4.0 * torch.randn(units, generator=generator).clamp(-2.0, 2.0)
+        self.w_2 = nn.Parameter(steepness)
+        self.b_2 = nn.Parameter(-steepness * torch.rand(units, generator=generator))
         self.w_3 = nn.Parameter(torch.randn(units, generator=generator))
 
     def inside(self) -> list[nn.Parameter]:
