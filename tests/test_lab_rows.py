@@ -1,5 +1,7 @@
 """Rows of the papers' table that are short enough to be tests: each is run as `vdmc lab` runs it."""
 
+from pathlib import Path
+
 import pytest
 
 from vdmcompress.lab import PAPERS, ROWS, Finding, Setting, paper_of, run
@@ -18,6 +20,14 @@ def test_row_holds(name):
         for curve in plot.curves:
             assert len(curve.x) == len(curve.y)
             assert len(curve.error) in (0, len(curve.x))
+
+
+def test_the_other_short_rows_are_tests_too():
+    """Rows of VDM are run in the tests of vdm32, ideas in a file of their own."""
+    tests = Path(__file__).parent
+    text = "".join(path.read_text() for path in tests.glob("test_vdm32_*.py"))
+    for name in (name for name, row in ROWS.items() if row.is_test and name[0] == "V"):
+        assert f'"{name}"' in text, name
 
 
 def test_all_rows_of_the_table_are_there():

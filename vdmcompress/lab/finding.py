@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 TEST_SECONDS = 5.0
-"""Rows that take no longer are tests too (`tests/test_lab_rows.py`)."""
+"""Rows that take no longer are tests too (`tests/test_lab_rows.py` says where)."""
 
 
 @dataclass(frozen=True)
