@@ -106,7 +106,7 @@ def test_curves_of_a_trained_network_come_from_two_halves(tmp_path):
     gammas, choosing, scoring = found
     assert gammas.tolist() == pytest.approx([-13.3, -4.15, 5.0], abs=1e-5)
     assert (choosing != scoring).all()
-    assert trained(Setting(tmp_path), 3) is None
+    assert trained(Setting(checkpoint=tmp_path / "small.safetensors"), 3) is None
 
 
 def test_a_row_that_trains_runs_at_a_small_scale():
