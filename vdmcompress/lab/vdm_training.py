@@ -58,7 +58,7 @@ def score(trainer: Trainer, levels: Tensor, schedule: Schedule | None = None, se
 def v9(setting: Setting) -> Finding:
     """Held-out bound against steps: linear schedule, learned inside, adaptive sampler; three seeds."""
     images, held_out = crops(setting, setting.times(128, 16))
-    last = setting.times(240, 12)
+    last = setting.times(240, 4)
     stops = [round(last * share) for share in (0.25, 0.5, 0.75, 1.0)]
     kinds: dict[str, TrainConfig] = {
         "linear": TRAINING,
@@ -114,7 +114,7 @@ def _step_ratio(stops: list[int], base: list[float], other: list[float]) -> floa
 def v10(setting: Setting) -> Finding:
     """With and without Fourier features, at gamma_0 = -13.3 and at -8."""
     images, held_out = crops(setting, setting.times(128, 16))
-    last = setting.times(300, 12)
+    last = setting.times(300, 4)
     with_features, without = NETWORK, replace(NETWORK, fourier=())
     grid = torch.linspace(-13.3, 5.0, 25)
     scores: dict[str, float] = {}
@@ -173,7 +173,7 @@ def _discrete(trainer: Trainer, levels: Tensor, count: int, seed: int = 4) -> tu
 def v16(setting: Setting) -> Finding:
     """One run with T = 10, one in continuous time, scored at T = 10 and T = 1000."""
     images, held_out = crops(setting, setting.times(128, 16))
-    train = replace(TRAINING, steps=setting.times(400, 12), seed=setting.seed)
+    train = replace(TRAINING, steps=setting.times(400, 4), seed=setting.seed)
     runs = {
         "continuous": trained(Vdm32Config(NETWORK, train), images),
         "T 10": trained(Vdm32Config(NETWORK, replace(train, timesteps=10)), images),
