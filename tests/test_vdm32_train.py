@@ -148,8 +148,8 @@ def test_training_lowers_the_bound_and_moves_the_ends():
     trainer = Trainer(config)
     before, _ = validate(trainer.ema, trainer.schedule, pictures(8).long())
     fit(trainer, pictures(16))
-    after, error = validate(trainer.ema, trainer.schedule, pictures(8).long())
-    assert after < before - 3 * error
+    after, _ = validate(trainer.ema, trainer.schedule, pictures(8).long())
+    assert after < before - 0.2
     assert float(trainer.schedule.end(0.0).detach()) != pytest.approx(-13.3, abs=1e-4)
 
 

@@ -9,16 +9,9 @@ from torch import Tensor
 
 from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.rows_vdm import VDM_ROWS
-from vdmcompress.lab.vdm_bound import even_times, schedules
+from vdmcompress.lab.vdm_bound import LOW, even_times, schedules
 from vdmcompress.vdm32 import objective, times, toys
-from vdmcompress.vdm32.schedule import (
-    GAMMA_MAX,
-    GAMMA_MIN,
-    LearnedScalar,
-    Linear,
-    MonotoneNetwork,
-    Schedule,
-)
+from vdmcompress.vdm32.schedule import LearnedScalar, Linear, MonotoneNetwork, Schedule
 
 SHAPE = (3, 8, 8)
 
@@ -133,10 +126,10 @@ def v8(setting: Setting) -> Finding:
     """Variance over single draws of t: learned, linear in gamma, beta-linear, cosine, with equal ends."""
     generator = torch.Generator().manual_seed(setting.seed)
     toy = toys.two_humps(8)
-    learned = MonotoneNetwork(units=128)
+    learned = MonotoneNetwork(LOW, units=128)
     learn_inside(toy, learned, setting.times(600, 100), generator)
     kinds: dict[str, Schedule] = {"learned": learned}
-    others = schedules(setting.seed, GAMMA_MIN, GAMMA_MAX)
+    others = schedules(setting.seed)
     kinds |= {name: s for name, s in others.items() if name != "polygon"}
     draws = {
         name: single_draws(toy, s, setting.times(4096, 1024), setting.seed + 5) for name, s in kinds.items()
