@@ -17,6 +17,7 @@ from cli import (
     encode,
     eval,
     info,
+    lab,
     models,
     page,
     report,
@@ -99,6 +100,7 @@ for command in (
     selftest.selftest,
     models.models,
     train.train,
+    lab.lab,
 ):
     cli.add_command(command)
 

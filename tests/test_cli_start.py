@@ -30,6 +30,8 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["bench", "--help"],
         ["compare", "--help"],
         ["report", "--help"],
+        ["lab"],
+        ["lab", "--help"],
         ["info", "FILE"],
     ],
 )
@@ -63,6 +65,8 @@ def test_help_names_every_command_and_exit_code(vdmc):
         "selftest",
         "models",
         "train",
+        "lab",
+        "archive",
     ):
         assert f"\n  {command} " in text
     for code in ("0 all done", "3 damaged", "4 model", "5 limit", "6 this machine", "130 interrupted"):
