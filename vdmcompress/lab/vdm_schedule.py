@@ -36,7 +36,7 @@ def v7(setting: Setting) -> Finding:
     optimiser = torch.optim.Adam(schedule.parameters(), lr=0.25, betas=(0.9, 0.95))
     before = _bound(toy, held_out, schedule, 1)
     path: list[tuple[float, float]] = []
-    for _ in range(setting.times(60, 40)):
+    for _ in range(setting.times(60, 60)):
         levels = toy.sample((8, *SHAPE), generator)
         x = objective.signal(levels)
         optimiser.zero_grad()
