@@ -87,14 +87,8 @@ def summary(found: list[Rate]) -> Finding:
         "V15",
         VDM_ROWS["V15"].claim,
         f"bound, net and initial bits a dimension, bottom-up: {listed}; up to T = 250 the net rate is "
-<<<<<<< HEAD
-        f"{100 * min(off):+.2f} to {100 * max(off):+.2f} % from the bound of the same latents (at few steps "
-        f"below "
-        "it: no value costs more than 28 bits)",
-=======
         f"{100 * min(off):+.2f} to {100 * max(off):+.2f} % from the bound of the same latents (below at few "
         "steps, since no value costs more than 28 bits)",
->>>>>>> issue-12-papers
         falls and max(off) < 0.01,
         figures,
         (Plot("Rate against T_eval", "T", "bits a dimension", curves, log_x=True),),
