@@ -129,7 +129,7 @@ def band_vlb(chain: BandChain, d: Band, rng: np.random.Generator) -> list[dict[s
     expected (level 0: over the mixture's own variance).  network_calibration: under those of the network,
     before statistics adapt, so that a network whose scales are wrong is seen although they repair it.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"level": k, "vlb_bits": 0.0, "squares": 0.0, "network_squares": 0.0, "positions": 0}
         for k in range(chain.levels)
     ]
