@@ -342,7 +342,8 @@ def pixels_of(planes: Band) -> Pixels:
 
 def shape_of(pixels: Pixels) -> BatchShape:
     """Of pixels uint8 (n, H, W) or (n, H, W, 3)."""
-    return BatchShape(*pixels.shape[:3], 1 if pixels.ndim == 3 else 3)
+    count, height, width = pixels.shape[:3]
+    return BatchShape(count, height, width, 1 if pixels.ndim == 3 else 3)
 
 
 def encode_batches(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self, cast
 
 from vdmcompress.archive.directory import Member
 from vdmcompress.archive.group import read_members
@@ -52,7 +52,7 @@ class ArchiveWriter:
                 _remove(other)
         self.records: list[Record] = []
         how = "r+b" if self.part.exists() else "x+b"
-        self._file: BinaryIO = open(self.part, how)  # noqa: SIM115 - closed by finish or __exit__
+        self._file = cast(BinaryIO, open(self.part, how))  # noqa: SIM115 - closed by finish or __exit__
         _lock(self._file, self.part)
         self._recover()
 
