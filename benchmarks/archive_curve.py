@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(images: Named, options: argparse.Namespace) -> dict[str, Any]:
     """All figures of the archive."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "a.vdma"
         for count in (int(text) for text in options.counts.split(",")):

@@ -354,20 +354,19 @@ def _members(report: Report, archive: "Archive", number: int) -> "list[Member]":
         return []
 
 
-def _again(error: Exception) -> None:
-    """Raise what was caught."""
-    raise error
-
-
 def _tell_loss(
     report: Report, number: int, names: Sequence[str], error: Exception, count: int | None = None
 ) -> None:
     """Say that a group is lost, and what was in it."""
     lost = len(names) if count is None else count
-    with report.file(Path(f"group {number}, {lost} images")):
-        _again(error)
+    _tell_failure(report, Path(f"group {number}, {lost} images"), error)
     for name in names:
         report.note(f"lost: {printable(name)}")
+
+
+def _tell_failure(report: Report, place: Path, error: Exception) -> None:
+    with report.file(place):
+        raise error
 
 
 def _tell_missing(report: Report, wanted: Wanted) -> None:
