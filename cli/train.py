@@ -119,10 +119,10 @@ def follow(
 )
 @click.option(
     "--phase",
-    type=click.Choice(["belief", "grid", "direct", "experts", "rounding"]),
+    type=click.Choice(["belief", "grid", "direct", "experts", "rounding", "correct"]),
     default="direct",
     show_default=True,
-    help="What to do: train a belief, choose levels by it, train in direct form, split, round.",
+    help="What to do: train a belief, choose levels by it, train in direct form, split, round, correct.",
 )
 @click.option(
     "--from",

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from . import gaussian
 from .adaptive_kernels import adaptive
 from .ans import Stack
+from .corrector import Corrector
 from .errors import BinsError, ShortStackError
 from .gaussian import Bins
 from .kernels import DONE
@@ -86,9 +87,11 @@ def _walk(
         raise BinsError(f"window is {bins.window}, it must be 0 where statistics adapt")
     if columns < 1 or n % columns:
         raise BinsError(f"{n} positions are not rows of {columns} columns")
+    corrector = Corrector.none(components) if bins.corrector is None else bins.corrector
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
     status = adaptive(
         heads, words, sizes, int(decoding), columns, x, bins.mean, bins.scale, bins.coupling, bins.low,
-        bins.count, bins.window, bins.tables, inverses(), widths(), mean, scale,
+        bins.count, bins.window, bins.tables, inverses(), widths(), corrector.hidden, corrector.hidden_bias,
+        corrector.output, corrector.output_bias, mean, scale,
     )  # fmt: skip
     return int(status), replace(bins, mean=mean, scale=scale) if status == DONE else bins

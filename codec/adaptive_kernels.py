@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from .corrector import INPUT_BITS, INPUT_LIMIT, INPUTS, NEAR
+from .corrector_kernels import _outputs
 from .kernels import (
     _BINS,
     _BIT32,
@@ -63,6 +65,11 @@ _OFFSET_LIMIT = 24 << OFFSET_BITS
 _UNIT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - UNIT_BITS
 _WIDTH_SHIFT = UNIT_BITS + WIDTH_BITS - MEAN_FRACTION_BITS
 _EIGHTH_SHIFT = WIDTH_BITS - MEAN_FRACTION_BITS + 3
+_INPUT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - INPUT_BITS
+_HERE = NEAR  # inputs of the corrector: errors of the components before, after those of the neighbours
+_SIZES = NEAR + 2  # sizes of these six
+_STATES = 2 * _SIZES  # four numbers for each component
+_OCTAVE_SHIFT = OFFSET_BITS + 3 - UNIT_BITS  # from octaves in 2^-10 to scale indices in 2^-16
 
 
 @_inlined
@@ -102,6 +109,10 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
         _output(types.int32, 2),  # x (n, C)
         *_BINS,
         _input(types.int64, 1),  # widths (SCALES,)
+        _input(types.int32, 3),  # corrector: hidden (C, INPUTS, H)
+        _input(types.int32, 2),  # hidden bias (C, H)
+        _input(types.int32, 3),  # output (C, 2, H)
+        _input(types.int32, 2),  # output bias (C, 2)
         _output(types.int32, 2),  # refined mean (n, C)
         _output(types.uint8, 2),  # refined scale (n, C)
     )
@@ -109,7 +120,8 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
 def adaptive(
     heads: Any, words: Any, sizes: Any, decoding: Any, columns: Any, x: Any,
     mean: Any, scale: Any, coupling: Any, low: Any, count: Any, window: Any, tables: Any, inverses: Any,
-    widths: Any, refined_mean: Any, refined_scale: Any,
+    widths: Any, hidden: Any, hidden_bias: Any, output: Any, output_bias: Any,
+    refined_mean: Any, refined_scale: Any,
 ) -> Any:  # fmt: skip
     """Refines the distributions of positions in raster order; if `decoding` pops the values on the way."""
     n, components = x.shape
@@ -124,6 +136,10 @@ def adaptive(
     by_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     seen_size = np.zeros((components, BUCKETS), np.int64)
     seen_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
+    units = np.zeros(hidden.shape[2], np.int32)
+    corrects = len(units) > 0
+    errors = np.zeros((components, place if corrects else 0), np.int32)  # in adapted sigma, for the corrector
+    z = np.zeros(INPUTS, np.int32)
     here = np.int64(MARGIN * span + MARGIN) - 1
     column = np.int64(-1)
     for i in range(n):
@@ -155,20 +171,44 @@ def adaptive(
                 expected += weights[c, t] * np.int64(residuals[c, here + away[t]])
                 magnitude += _SHARE[t] * np.int64(magnitudes[c, here + away[t]])
             expected = _clip(expected >> np.int64(WEIGHT_BITS), _CLIP)
-            moved += (expected * widths[index]) >> np.int64(_WIDTH_SHIFT)
-            uncoupled = _clip(m + moved, MEAN_LIMIT)
+            move = (expected * widths[index]) >> np.int64(_WIDTH_SHIFT)
+            adapted = _clip(base + move, MEAN_LIMIT)
+            bucket = np.int64(0)
+            while bucket < BUCKETS - 1 and magnitude >= _EDGES[c, bucket]:
+                bucket += 1
+            group = index >> np.int64(2)
+            offset = by_size[c, bucket] + by_scale[c, group] + (1 << (OFFSET_BITS - 1))
+            adapted_index = min(
+                max(index + (offset >> np.int64(OFFSET_BITS)), np.int64(0)), np.int64(SCALES - 1)
+            )
+            refined = adapted_index
+
+            if corrects:
+                sigma = inverses[max(adapted_index, np.int64(FLOOR))]
+                if c == 0:
+                    z[:] = 0
+                for t in range(NEAR):
+                    z[t] = errors[c, here + away[t]]
+                    z[_SIZES + t] = abs(z[t])
+                at = _STATES + 4 * c
+                z[at] = _clip((adapted_index - 40) << np.int64(INPUT_BITS - 4), INPUT_LIMIT)
+                z[at + 1] = _clip((adapted * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT)
+                z[at + 2] = _clip((move * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT)
+                z[at + 3] = _clip((adapted_index - index) << np.int64(INPUT_BITS - 3), INPUT_LIMIT)
+                shift, octaves = _outputs(c, z, units, hidden, hidden_bias, output, output_bias)
+                move += (_clip(shift, _CLIP) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
+                offset += _clip(octaves, 4 << UNIT_BITS) << np.int64(_OCTAVE_SHIFT)
+                refined = min(
+                    max(index + (offset >> np.int64(OFFSET_BITS)), np.int64(0)), np.int64(SCALES - 1)
+                )
+
+            uncoupled = _clip(m + moved + move, MEAN_LIMIT)
             moved = uncoupled - m
             m = uncoupled
             if c == 1:
                 m = _coupled(m, coupling[i, 0], r_y - moved_y, 0, 0)
             elif c == 2:
                 m = _coupled(m, coupling[i, 1], r_y - moved_y, coupling[i, 2], r_co - moved_co)
-            bucket = np.int64(0)
-            while bucket < BUCKETS - 1 and magnitude >= _EDGES[c, bucket]:
-                bucket += 1
-            group = index >> np.int64(2)
-            offset = by_size[c, bucket] + by_scale[c, group] + (1 << (OFFSET_BITS - 1))
-            refined = min(max(index + (offset >> np.int64(OFFSET_BITS)), np.int64(0)), np.int64(SCALES - 1))
             inverse = inverses[refined]
 
             if decoding:
@@ -191,10 +231,18 @@ def adaptive(
 
             # how the code length changes with mean and log scale, from the density at the edges of the
             # value's bin or, where that is narrow, of a quarter of a sigma
-            centre = (value << np.int64(MEAN_FRACTION_BITS)) - m
-            reach = max(widths[refined] >> np.int64(_EIGHTH_SHIFT), np.int64(_HALF_BIN))
+            centre = (value << np.int64(MEAN_FRACTION_BITS)) - adapted
+            reach = max(widths[adapted_index] >> np.int64(_EIGHTH_SHIFT), np.int64(_HALF_BIN))
+            inverse = inverses[adapted_index]
             left, left_share, left_rise = _edge(tables, c, (centre - reach) * inverse)
             right, right_share, right_rise = _edge(tables, c, (centre + reach) * inverse)
+            if corrects:
+                sigma = inverses[max(adapted_index, np.int64(FLOOR))]
+                error = (_clip(centre, 1 << 25) * sigma) >> np.int64(_INPUT_SHIFT)
+                errors[c, here] = _clip(error, INPUT_LIMIT)
+                if c < 2:
+                    z[_HERE + c] = errors[c, here]
+                    z[_SIZES + _HERE + c] = abs(z[_HERE + c])
             share = max(right_share - left_share, np.int64(1))
             error = _clip(((left_rise - right_rise) << np.int64(UNIT_BITS + 6)) // share, _CLIP)
             slope = _clip((left * left_rise - right * right_rise) // share, _SLOPE_LIMIT)

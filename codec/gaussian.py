@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from . import kernels
 from .ans import Stack, over_lanes
+from .corrector import Corrector
 from .errors import BinsError, ValueOutOfRange
 from .kernels import (
     GUESS_AT,
@@ -89,6 +90,7 @@ class Bins:
         window: 0, or W > 0: the values are (mean >> 6) - W .. (mean >> 6) + W for each mean; no couplings
             then.
         tables: int32 (C, TABLE_LENGTH), the row of each component made by `shape_table`.
+        corrector: of statistics that adapt (`adaptive.py`), None for none; not read by `push` and `pop` here.
 
     A component's coupled mean is its mean plus coupling * (64 x - mean) / 64 of the components before it,
     rounded down.
@@ -104,6 +106,7 @@ class Bins:
     count: Array
     window: int
     tables: Array
+    corrector: Corrector | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or self.mean.shape[1] not in (1, 3):
@@ -120,6 +123,9 @@ class Bins:
             raise BinsError(
                 f"tables run from and to {ends.tolist()}, not 0 to 2^30; make them with shape_table"
             )
+        if self.corrector is not None and self.corrector.components != components:
+            have = self.corrector.components
+            raise BinsError(f"corrector has {have} components, the mean has {components}")
         _check_range("mean", self.mean, -MEAN_LIMIT, MEAN_LIMIT)
         _check_range("scale", self.scale, 0, SCALES - 1)
         if self.window:

@@ -37,6 +37,7 @@ class Learner:
         self.seen: dict[tuple[str, int], int] = defaultdict(int)
         self.residual: dict[tuple[int, int], int] = defaultdict(int)
         self.magnitude: dict[tuple[int, int], int] = defaultdict(lambda: 51)
+        self.error: dict[tuple[int, int], int] = defaultdict(int)
 
 
 def slopes(table, centre: int, index: int) -> tuple[int, int]:
@@ -50,6 +51,20 @@ def slopes(table, centre: int, index: int) -> tuple[int, int]:
     return clip(by_mean, 2048), clip(by_scale, 4096)
 
 
+def correction(corrector, c: int, near: list[int], here: list[int], states) -> tuple[int, int]:
+    """Moves of the mean, in sigmas, and of the scale, in octaves, with 10 fractional bits, not clipped."""
+    errors = near + (here + [0, 0])[:2]
+    z = errors + [abs(e) for e in errors] + [v for state in states for v in state] + [0] * (8 - 4 * c)
+    units = []
+    for j in range(corrector.hidden.shape[2]):
+        total = sum(int(w) * v for w, v in zip(corrector.hidden[c, :, j], z, strict=True))
+        units.append(max(0, min((total + int(corrector.hidden_bias[c, j])) >> 8, 32767)))
+    return tuple(
+        (sum(int(v) * h for v, h in zip(row, units, strict=True)) + int(bias) + 2048) >> 12
+        for row, bias in zip(corrector.output[c], corrector.output_bias[c], strict=True)
+    )
+
+
 def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]]]:
     """Refined means and scales of the values x, lists of n lists of C."""
     n, components = bins.shape
@@ -61,6 +76,8 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
         residuals: list[int] = []
         moves: list[int] = []
         new_means, new_scales, size_before = [], [], 0
+        before_here: list[int] = []
+        states: list[list[int]] = []
         for c in range(components):
             mean, index, value = int(bins.mean[i, c]), int(bins.scale[i, c]), int(x[i][c])
             learner = learners[c]
@@ -74,18 +91,37 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
             seen |= {"mean": own} | {before: learners[before].residual[y, at] for before in range(c)}
             predicted = sum(learner.weights[key] * u for key, u in seen.items())
             predicted = clip((predicted + (1 << 19)) >> 20, 2048)
-            move = (combine(moves, c, factors) >> 6) + (predicted * nearest_power(96 + index) >> 20)
-            refined_mean = clip(mean + move, 1 << 24)
-            move = refined_mean - mean
+            move = predicted * nearest_power(96 + index) >> 20
+            base = couple(mean, residuals)
+            adapted = clip(base + move, 1 << 24)
             size = 8 * size_before
             size += sum(s * learner.magnitude[p] for s, p in zip(NEIGHBOURS.values(), near, strict=True))
             bucket = sum(size >= edge * (12 + 8 * c) for edge in EDGES)
             keys = ("size", bucket), ("scale", index // 4)
             offset = sum(learner.offsets[key] for key in keys)
-            refined_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))
-            coupled = couple(refined_mean, [r - m for r, m in zip(residuals, moves, strict=True)])
+            adapted_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))
+            refined_index = adapted_index
+            sigma = nearest_power(224 - max(adapted_index, 18))
+            if bins.corrector is not None:
+                errors = [learner.error[p] for p in near[:4]]
+                states.append(
+                    [
+                        clip((adapted_index - 40) * 16, 1024),
+                        clip(adapted * sigma >> 22, 1024),
+                        clip(move * sigma >> 22, 1024),
+                        clip((adapted_index - index) * 32, 1024),
+                    ]
+                )
+                shift, octaves = correction(bins.corrector, c, errors, before_here, states)
+                move += clip(shift, 2048) * nearest_power(96 + adapted_index) >> 20
+                offset += clip(octaves, 4096) * 512
+                refined_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))
+            refined_mean = clip(mean + (combine(moves, c, factors) >> 6) + move, 1 << 24)
+            move = refined_mean - mean
 
-            by_mean, by_scale = slopes(bins.tables[c], 64 * value - coupled, refined_index)
+            by_mean, by_scale = slopes(bins.tables[c], 64 * value - adapted, adapted_index)
+            learner.error[y, at] = clip(clip(64 * value - adapted, 1 << 25) * sigma >> 22, 1024)
+            before_here.append(learner.error[y, at])
             rate = fade(i, 8, 11, 2048)
             for key, u in seen.items():
                 learner.weights[key] += (by_mean * u + (1 << (rate - 1))) >> rate
@@ -93,7 +129,7 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
                 learner.seen[key] += 1
                 step = (by_scale << 6) >> fade(learner.seen[key], 3, 5, 16)
                 learner.offsets[key] = clip(learner.offsets[key] + step, 24 << 16)
-            u = clip(64 * value - couple(mean, residuals), 1 << 25)
+            u = clip(64 * value - base, 1 << 25)
             u = u * nearest_power(224 - max(index, 18)) >> 20
             learner.residual[y, at] = clip(u, 2048)
             learner.magnitude[y, at] = min(abs(u - predicted) >> 4, 255)

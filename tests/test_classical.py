@@ -87,22 +87,65 @@ def test_screen_lets_every_winner_through(encoded, name):
         assert may_beat(IMAGES[name], larger)
 
 
-@pytest.mark.parametrize(
-    "name, factor", [("photo", 0.9), ("grey photo", 0.9), ("noise", 0.6), ("tiled", 0.5)]
-)
-def test_screen_spares_full_effort(encoded, monkeypatch, name, factor):
-    size = int(len(encoded[name][1]) * factor)
-    methods = []
+@pytest.fixture
+def codings(monkeypatch):
+    """Method, quality and rows of every WebP that is made."""
+    made = []
     webp = classical._webp
 
     def record(pixels, method, quality=100):
-        methods.append((method, quality))
+        made.append((method, quality, len(pixels)))
         return webp(pixels, method, quality)
 
     monkeypatch.setattr(classical, "_webp", record)
-    assert not may_beat(IMAGES[name], size)
-    assert methods
-    assert (6, 100) not in methods
+    return made
+
+
+@pytest.mark.parametrize(
+    "name, factor", [("photo", 0.9), ("grey photo", 0.9), ("noise", 0.6), ("tiled", 0.5)]
+)
+def test_screen_spares_full_effort(encoded, codings, name, factor):
+    assert not may_beat(IMAGES[name], int(len(encoded[name][1]) * factor))
+    assert codings
+    assert (6, 100) not in [coding[:2] for coding in codings]
+
+
+def test_screen_ends_with_the_first_estimate_that_decides(codings):
+    pixels = IMAGES["photo"]
+    first, second = (
+        min(len(classical._webp(x, method, 99)) for x in (pixels, classical._add_green(pixels)))
+        for method in (4, 6)
+    )
+    second = min(first, second)
+    for size, wanted, methods in (
+        (len(classical._webp(pixels, 0, 0)) + 1, True, [0]),
+        (first, True, [0, 4, 4]),
+        (second - 30, True, [0, 4, 4, 6, 6]),
+        (int((second - 64) / 1.016) - 1, False, [0, 4, 4, 6, 6]),
+        (int((first - 64) / 1.05) - 1, False, [0, 4, 4]),
+    ):
+        codings.clear()
+        assert may_beat(pixels, size) is wanted
+        assert [method for method, *_ in codings] == methods
+
+
+def test_a_glance_asks_method_0_alone(codings):
+    pixels = IMAGES["photo"]
+    size = len(classical._webp(pixels, 0, 0))
+    codings.clear()
+    assert may_beat(pixels, size + 1, careful=False)
+    assert not may_beat(pixels, size, careful=False)
+    assert [method for method, *_ in codings] == [0, 0]
+
+
+def test_large_images_are_tried_in_slabs(monkeypatch, codings):
+    pixels = photo_like(100, 112)
+    monkeypatch.setattr(classical, "SLAB_PIXELS", 40 * 112)
+    may_beat(pixels, 1, careful=False, threads=2)
+    assert sorted(rows for *_, rows in codings) == [20, 40, 40]
+    glance = sum(len(classical._webp(slab, 0, 0)) for slab in (pixels[:40], pixels[40:80], pixels[80:]))
+    assert may_beat(pixels, glance + 1, careful=False)
+    assert not may_beat(pixels, glance, careful=False)
 
 
 def test_screen_of_a_large_image_looks_at_strips(monkeypatch):

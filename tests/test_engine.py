@@ -14,11 +14,14 @@ import torch
 from tests import exact_twin, model_support
 from tests.test_kernels import linear_twin
 from vdmcompress import cascade, engine
+from vdmcompress.backends import cpu_int8, cpu_winograd, vectors
 from vdmcompress.backends.cpu_int8 import Int8Backend
+from vdmcompress.backends.cpu_winograd import WinogradBackend
+from vdmcompress.backends.vectors import available
 from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine
 from vdmcompress.errors import MachineError, UsageError
-from vdmcompress.exact import FEATURES, PART
+from vdmcompress.exact import FEATURES, NO_MARGINS, PART
 from vdmcompress.kernels import pack_features
 from vdmcompress.path import ORDERS
 from vdmcompress.train.data import stack_batch
@@ -26,6 +29,7 @@ from vdmcompress.train.objective import step_input
 
 tiny_model = model_support.tiny_model
 ROOT = Path(__file__).resolve().parent.parent
+DEVICES = ["cpu_int8", "cpu_float", *(["cpu_winograd"] if available() else [])]
 
 
 def raw_band():
@@ -61,7 +65,7 @@ def test_threads_that_the_system_refuses_leave_none_waiting(tiny_model, monkeypa
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        Engine(tiny_model, 4)
+        Engine(tiny_model, 4, "cpu_int8")
     monkeypatch.undo()
     for thread in threading.enumerate():
         if thread.name.startswith("ThreadPoolExecutor"):
@@ -69,7 +73,7 @@ def test_threads_that_the_system_refuses_leave_none_waiting(tiny_model, monkeypa
     assert threading.active_count() <= before
 
 
-@pytest.mark.parametrize("device", ["cpu_int8", "cpu_float"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("tile", [3, 7, 256])
 def test_results_do_not_depend_on_how_the_band_is_cut(tiny_model, whole, device, threads, tile):
@@ -152,7 +156,7 @@ def test_other_instruction_sets_give_the_same_bytes(tiny_model, setting, value):
     )
     name, capability, digest = run.stdout.split()
     assert digest == hashlib.sha256(b"".join(lanes)).hexdigest()
-    assert name in ("cpu_int8", "cpu_float")
+    assert name in engine.CPU_BACKENDS
     if setting == "ATEN_CPU_CAPABILITY":
         assert capability == "DEFAULT"
 
@@ -160,7 +164,7 @@ def test_other_instruction_sets_give_the_same_bytes(tiny_model, setting, value):
 class OffByOne(Int8Backend):
     """A machine whose 8-bit convolutions are wrong in one place."""
 
-    def run(self, prepared, u):
+    def run(self, prepared, u, margins=NO_MARGINS):
         sums = super().run(prepared, u)
         sums[-1, -1, -1] += 1
         return sums
@@ -175,13 +179,54 @@ class Missing(Int8Backend):
 
 @pytest.mark.parametrize("broken", [OffByOne, Missing])
 def test_a_backend_that_fails_gives_way_to_the_reference(tiny_model, monkeypatch, whole, broken):
-    monkeypatch.setattr(engine, "Int8Backend", broken)
+    monkeypatch.setattr(cpu_int8, "Int8Backend", broken)
+    monkeypatch.setattr(engine, "dot_products", lambda: True)
     raw, sums, _ = whole
     with Engine(tiny_model, 1) as e:
         assert e.backend.name == "cpu_float"
         np.testing.assert_array_equal(e.evaluate(1, raw, slice(0, 9), 0)[0], sums[:9, :, :PART])
     with pytest.raises(MachineError, match="no way of computing the networks exactly"):
         Engine(tiny_model, 1, "cpu_int8")
+
+
+class WrongProducts(WinogradBackend):
+    """A processor or compiler whose 16-bit products are wrong in one place."""
+
+    def run(self, prepared, u, margins=NO_MARGINS):
+        sums = super().run(prepared, u)
+        sums[0, 0, 0] -= 1
+        return sums
+
+
+@pytest.mark.parametrize("fault", ["wrong", "no AVX2"])
+def test_winograd_gives_way_to_torch(tiny_model, monkeypatch, whole, fault):
+    monkeypatch.setattr(engine, "dot_products", lambda: False)
+    if fault == "wrong":
+        monkeypatch.setattr(cpu_winograd, "WinogradBackend", WrongProducts)
+    else:
+        monkeypatch.setattr(vectors, "available", lambda: False)
+    raw, sums, _ = whole
+    with Engine(tiny_model, 2) as e:
+        assert e.backend.name == "cpu_int8"
+        np.testing.assert_array_equal(e.evaluate(1, raw, slice(0, 9), 0)[0], sums[:9, :, :PART])
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "host", "wanted"),
+    [
+        (None, None, True, True),
+        (None, None, False, False),
+        ("generic", None, True, False),
+        ("generic", "+avx2", True, True),
+        (None, "-avx2", True, False),
+    ],
+)
+def test_avx2_is_used_where_compiled_code_may_use_it(monkeypatch, name, features, host, wanted):
+    """NUMBA_CPU_NAME and NUMBA_CPU_FEATURES rule what is compiled, on any processor."""
+    monkeypatch.setattr(vectors.config, "CPU_NAME", name)
+    monkeypatch.setattr(vectors.config, "CPU_FEATURES", features)
+    monkeypatch.setattr(vectors.binding, "get_host_cpu_features", lambda: {"avx2": host})
+    assert available() is wanted
 
 
 def test_a_wrong_known_answer_is_met_before_the_first_use(tiny_model):
@@ -205,10 +250,45 @@ def test_the_process_keeps_its_settings(tiny_model):
     assert torch.get_num_threads() == before
 
 
-def test_devices():
+def names(device):
+    return [backend.name for backend in engine.candidate_backends(device)]
+
+
+def test_devices(monkeypatch):
     with pytest.raises(UsageError, match="'tpu' is not known"):
-        engine.candidate_backends("tpu")
-    assert [b.name for b in engine.candidate_backends("auto")] == ["cpu_int8", "cpu_float"]
+        names("tpu")
+    monkeypatch.setattr(engine, "dot_products", lambda: False)
+    assert names("auto") == names("cpu") == ["cpu_winograd", "cpu_int8", "cpu_float"]
+    monkeypatch.setattr(engine, "dot_products", lambda: True)
+    assert names("auto") == names("cpu") == ["cpu_int8", "cpu_float"]
+    assert names("cpu_winograd") == ["cpu_winograd"]
     if not torch.cuda.is_available():
         with pytest.raises(MachineError, match="cuda"):
-            engine.candidate_backends("cuda")
+            names("cuda")
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+import numpy as np
+from vdmcompress.cascade import decode_pixels, encode_pixels
+from vdmcompress.model_file import read_model
+model = read_model(Path(sys.argv[1]))
+pixels = (np.arange(40 * 30 * 3).reshape(40, 30, 3) // 7 % 50).astype(np.uint8)
+encoded = encode_pixels(pixels, model, 2, device="cpu_winograd")
+found = decode_pixels(encoded.lanes, *pixels.shape, encoded.plan, model, 2, device="cpu_winograd")
+print((found == pixels).all(), "torch" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not available(), reason="no AVX2")
+def test_torch_is_imported_only_where_it_computes():
+    """It takes a second, which a small image does not have."""
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(model_support.INTEGER)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == ["True", "False"]

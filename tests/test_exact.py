@@ -1,4 +1,4 @@
-"""Exact networks: both backends give the twin's integers on anything, bounds hold or are refused by name."""
+"""Exact networks: all backends give the twin's integers on anything, bounds hold or are refused by name."""
 
 import zlib
 
@@ -9,6 +9,8 @@ import torch
 from tests import exact_twin, model_support
 from vdmcompress.backends.cpu_float import FloatBackend, exact_products
 from vdmcompress.backends.cpu_int8 import Int8Backend
+from vdmcompress.backends.cpu_winograd import WinogradBackend
+from vdmcompress.backends.vectors import available
 from vdmcompress.errors import MachineError, ModelMissingError
 from vdmcompress.exact import (
     RAW_LIMIT,
@@ -18,10 +20,13 @@ from vdmcompress.exact import (
     answer,
     check_answer,
     probe_input,
+    selftest,
 )
 
 tiny_model = model_support.tiny_model
 BACKENDS = {"cpu_float": FloatBackend, "cpu_int8": Int8Backend}
+if available():
+    BACKENDS["cpu_winograd"] = WinogradBackend
 SIZES = [(1, 1), (1, 9), (7, 1), (5, 6), (16, 19)]
 
 
@@ -31,7 +36,7 @@ def backend(request):
 
 
 @pytest.mark.parametrize("kind", exact_twin.KINDS)
-@pytest.mark.parametrize("width", [8, 20, 64])
+@pytest.mark.parametrize("width", [8, 21, 64])
 def test_backends_equal_the_integer_twin(backend, kind, width):
     evaluation = exact_twin.network(kind, width, 2, seed=width)
     evaluation.prove("network")
@@ -47,6 +52,17 @@ def test_backends_equal_the_integer_twin(backend, kind, width):
             distinct.update(np.unique(want).tolist())
     # a network that has died would compare nothing
     assert len(distinct) > 10
+
+
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (5, 5, 5, 5), (5, 0, 3, 1), (0, 4, 1, 2), (2, 1, 0, 5)])
+def test_margins_are_all_that_may_differ(backend, margins):
+    evaluation = exact_twin.network("random", 20, 2, seed=3)
+    top, bottom, left, right = margins
+    u = exact_twin.inputs("noise", 13, 18)
+    want = exact_twin.run(evaluation, u)[top : 13 - bottom, left : 18 - right]
+    got = backend.run(backend.prepare(evaluation), u, margins)
+    assert got.shape == (13, 18, 24)
+    np.testing.assert_array_equal(got[top : 13 - bottom, left : 18 - right], want)
 
 
 def intermediate(evaluation, u):
@@ -86,15 +102,13 @@ def test_twin_rounds_ties_to_even():
 
 def test_backends_agree_on_the_tiny_model(tiny_model):
     u = exact_twin.inputs("noise", 23, 37)
-    float_backend, int8_backend = FloatBackend(), Int8Backend()
     seen = []
     for row in range(tiny_model.scales * tiny_model.slots):
         evaluation = tiny_model.evaluation(row)
-        one = float_backend.run(float_backend.prepare(evaluation), u)
-        two = int8_backend.run(int8_backend.prepare(evaluation), u)
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(one, exact_twin.run(evaluation, u))
-        seen.append(answer(one))
+        want = exact_twin.run(evaluation, u)
+        for backend in (make() for make in BACKENDS.values()):
+            np.testing.assert_array_equal(backend.run(backend.prepare(evaluation), u), want)
+        seen.append(answer(want.astype(np.int32)))
     assert len(set(seen)) == len(seen)
 
 
@@ -128,6 +142,15 @@ def test_a_wrong_known_answer_is_refused_by_name(backend, tiny_model):
     ) as met:
         check_answer(backend, prepared, 1, "row 3")
     assert met.value.exit_code == 6
+
+
+def test_selftest_asks_every_way_of_the_cpu(tiny_model, monkeypatch):
+    results = selftest(tiny_model)
+    assert all(sound for _, sound, _ in results)
+    ways = [name.rsplit(" ", 1)[1] for name, _, _ in results[1:]]
+    assert ways == ["cpu_winograd", "cpu_int8", "cpu_float"]
+    monkeypatch.setattr(FloatBackend, "run", lambda self, prepared, u: np.zeros((1, 1, 24), np.int32))
+    assert [sound for _, sound, _ in selftest(tiny_model)] == [True, True, True, False]
 
 
 def half_up(value, bits):

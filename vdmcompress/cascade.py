@@ -312,6 +312,7 @@ def decode_pixels(
             for s in reversed(range(last, len(shapes) - 1)):
                 bands = cascade.pop_scale(stack, s, planes, shapes[s], ledger)
                 planes = haar_inverse(bands, *shapes[s])
+                del bands  # as large as the planes
                 check_range(planes)
                 if progress is not None:
                     progress(sum(work[s - last :]), sum(work), "decode")

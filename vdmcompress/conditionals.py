@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.corrector import Corrector
 from codec.gaussian import Bins, gaussian_table, shape_table
 from vdmcompress import kernels
-from vdmcompress.diffusion import FACTORS16
+from vdmcompress.exact import FACTORS16
 from vdmcompress.model_file import Model
 from vdmcompress.path import BANDS, BandPath, Step
 from vdmcompress.transform import Band, detail_range
@@ -86,6 +87,11 @@ class Conditionals:
             self._tables[(-1, False)] = np.stack([gaussian_table()] * self.components)
         return self._tables[(-1, False)]
 
+    def corrector(self, row: int) -> Corrector | None:
+        """The corrector of a row's directly coded band, for these components."""
+        found = self.model.corrector(row)
+        return None if found is None else found.first(self.components)
+
     def likelihood(
         self,
         scale: int,
@@ -117,7 +123,8 @@ class Conditionals:
             kernels.conditionals(sums[:count], linear, exponents, z_k, fusion, grid, mean, index, coupling)
         low, number = value_range(path, level, step.band, self.components)
         tables = self.mixture_tables(row, direct) if level == 0 else self.gaussian_tables()
-        return Bins(mean, index, coupling, low, number, 0, tables)
+        corrector = self.corrector(row) if direct else None
+        return Bins(mean, index, coupling, low, number, 0, tables, corrector)
 
     def posterior(self, path: BandPath, k: int, z_below: Array) -> Bins:
         """q(z_k | z_{k-1}) of positions; z_below int32 (n, C) in grey levels."""

@@ -15,8 +15,7 @@ import math
 
 import torch
 
-FACTORS16 = (6, 10, 16, 28, 48, 128)
-"""Scale factors of the level-0 mixture in sixteenths: .375, .625, 1, 1.75, 3, 8."""
+from vdmcompress.exact import FACTORS16 as FACTORS16
 
 WIDE_WEIGHT = 2.0**-9
 """Least weight of the widest component, so that no dead pixel or caption costs dozens of bits."""

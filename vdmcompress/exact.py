@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ LINEAR_INPUTS = 12
 PART = 12
 """Head channels of a part: mean, scale, coupling, correction of the scale, three components each."""
 
+FACTORS16 = (6, 10, 16, 28, 48, 128)
+"""Scale factors of the level-0 mixture in sixteenths: .375, .625, 1, 1.75, 3, 8."""
+
 RAW_LIMIT = 2047
 """Largest |value| of a raw input that the linear predictor may meet."""
 
@@ -68,13 +72,18 @@ class Layer:
 
     def bound(self) -> NDArray[np.int64]:
         """Largest possible |sum| of each output channel, for any inputs 0..255 and any order of summation."""
-        total = np.abs(self.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * 255
+        total = self._sizes().sum(axis=(1, 2, 3), dtype=np.int64) * 255
         bound: NDArray[np.int64] = total + np.abs(self.bias.astype(np.int64))
         return bound
 
+    def _sizes(self) -> NDArray[np.int16]:
+        """|weights|, in a type that holds 128 and is narrow: a model proves hundreds of layers on loading."""
+        sizes: NDArray[np.int16] = np.abs(self.weights.astype(np.int16))
+        return sizes
+
     def prove(self, name: str) -> None:
         """Raise ModelMissingError unless weights, exponents and sums keep their bounds."""
-        largest = int(np.abs(self.weights.astype(np.int64)).max(initial=0))
+        largest = int(self._sizes().max(initial=0))
         if largest > WEIGHT_LIMIT:
             raise ModelMissingError(
                 f"model: {name} has a weight of {largest}, allowed is {WEIGHT_LIMIT}; use a sound copy"
@@ -118,16 +127,27 @@ class ExactEvaluation:
         return 1 + 2 * len(self.blocks)
 
 
+Margins: TypeAlias = tuple[int, int, int, int]
+"""Rows at the top and at the bottom, columns at the left and at the right."""
+
+NO_MARGINS: Final[Margins] = (0, 0, 0, 0)
+
+
 class Backend(Protocol):
     """A way of computing an exact evaluation; all give the same integers."""
 
     name: str
+    uses_torch: bool
+    """Whether torch computes, whose own threads are switched off then."""
 
     def prepare(self, evaluation: ExactEvaluation) -> object:
         """Weights in the backend's own form."""
 
-    def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 30); zeros outside."""
+    def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
+        """Head sums int32 (h, w, 24) for inputs u8 (h, w, 30); zeros outside.
+
+        margins: rows and columns of the result that nobody will read, which may hold anything.
+        """
 
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:
@@ -171,13 +191,13 @@ def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
     model: the one to check; None for every model found.  Returns (name, sound, detail) for each check.
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
-    from vdmcompress.engine import candidate_backends
+    from vdmcompress.engine import CPU_BACKENDS, candidate_backends
     from vdmcompress.model_file import list_models, load_model
 
     results = [("table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, "")]
     found = [load_model(info.path) for info in list_models()] if model is None else [model]
     for model in found:
-        for backend in candidate_backends("cpu"):
+        for backend in chain.from_iterable(map(candidate_backends, CPU_BACKENDS)):
             name = f"model {model.name} on {backend.name}"
             try:
                 for row in range(model.slots * model.scales):

@@ -16,9 +16,9 @@ TILES: Final = (256, 128, 64, 32)
 """Rows and columns of the largest tile, in the order in which they are tried."""
 
 PROCESS_BYTES: Final = 440 << 20
-"""Interpreter, libraries, a model and what its networks compile to."""
+"""Interpreter, libraries, a model, what its networks compile to; 250 MiB less where torch is not needed."""
 
-VALUE_BYTES: Final = 16
+VALUE_BYTES: Final = 9
 """Of each value of an image: pixels, planes, bands, the stack."""
 
 STRIP_BYTES: Final = 330

@@ -10,6 +10,11 @@ Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channel
     fusion int32 (R, 2, 128)        Bayes' rule by prior scale index, see `conditionals.fusion_table`
     answers uint32 (R,)             known answer of each evaluation
 
+and, all of them or none, the correctors of directly coded bands (`codec/corrector.py`), H units:
+
+    correct_hidden int16 (R, 3, 24, H)   correct_hidden_bias int32 (R, 3, H)
+    correct_output int16 (R, 3, 2, H)    correct_output_bias int32 (R, 3, 2)
+
 The metadata hold the format version and the configuration as JSON.  A model's identity is the first 8 bytes
 of the file's SHA-256.  Nothing is ever unpickled, executed or downloaded.
 """
@@ -28,6 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.corrector import INPUTS, Corrector
+from codec.errors import BinsError
 from vdmcompress.errors import ModelMissingError
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, ExactEvaluation, Layer, check_sizes
 from vdmcompress.path import NoisePath
@@ -38,6 +45,7 @@ DEFAULT = "photo"
 SEARCH_VARIABLE = "VDMC_MODEL_PATH"
 SIZE_LIMIT = 64 << 20
 NAME_LENGTH = 100
+CORRECTOR_TENSORS = ("correct_hidden", "correct_hidden_bias", "correct_output", "correct_output_bias")
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,13 @@ class Model:
         table: NDArray[np.int32] = self.tensors["fusion"][row]
         return table
 
+    def corrector(self, row: int) -> Corrector | None:
+        """The corrector of a row's directly coded band; None without one, or where all its weights are 0."""
+        if "correct_hidden" not in self.tensors:
+            return None
+        parts = [np.ascontiguousarray(self.tensors[n][row], np.int32) for n in CORRECTOR_TENSORS]
+        return Corrector(*parts) if any(part.any() for part in parts) else None
+
     def prove(self) -> None:
         """Check every bound of every evaluation (`exact.Layer.prove`)."""
         for row in range(self.scales * self.slots):
@@ -105,11 +120,17 @@ class Model:
 
 
 def expected_shapes(
-    width: int, blocks: int, scales: int, slots: int, b_sets: int
+    width: int, blocks: int, scales: int, slots: int, b_sets: int, units: int | None = None
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype, shape) of every tensor of a model file."""
+    """Name -> (dtype, shape) of every tensor of a model file; units: of the correctors, None without them."""
     w, n, sets, rows = width, blocks, 2 * slots, scales * slots
-    return {
+    correctors = {
+        "correct_hidden": ("int16", (rows, 3, INPUTS, units or 0)),
+        "correct_hidden_bias": ("int32", (rows, 3, units or 0)),
+        "correct_output": ("int16", (rows, 3, 2, units or 0)),
+        "correct_output_bias": ("int32", (rows, 3, 2)),
+    }
+    return ({} if units is None else correctors) | {
         "stem": ("int8", (sets, w, FEATURES, 3, 3)),
         "stem_exponent": ("int8", (sets, w)),
         "stem_bias": ("int32", (rows, w)),
@@ -166,7 +187,8 @@ def parse_model(data: bytes, where: str) -> Model:
     slots = len(path.steps)
     if b_sets not in (1, 2 * slots):
         raise bad(f"{b_sets} sets of B")
-    shapes = expected_shapes(width, blocks, scales, slots, b_sets)
+    units = tensors["correct_hidden"].shape[-1] if "correct_hidden" in tensors else None
+    shapes = expected_shapes(width, blocks, scales, slots, b_sets, units)
     met = {k: (str(v.dtype), v.shape) for k, v in tensors.items()}
     if met != shapes:
         wrong = sorted(k for k in met.keys() | shapes.keys() if met.get(k) != shapes.get(k))
@@ -179,6 +201,11 @@ def parse_model(data: bytes, where: str) -> Model:
     if int(omega.min()) < 0 or int(omega.max()) > 65536 or farthest > 1 << 20:
         raise bad("fusion tables are out of range")
     model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
+    try:
+        for row in range(scales * slots):
+            model.corrector(row)
+    except BinsError as error:
+        raise bad(str(error)) from error
     model.prove()
     return model
 

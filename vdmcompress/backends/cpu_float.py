@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from vdmcompress.exact import ExactEvaluation, Layer
+from vdmcompress.exact import NO_MARGINS, ExactEvaluation, Layer, Margins
 
 
 @contextmanager
@@ -58,6 +58,8 @@ class _Prepared:
 class FloatBackend:
     """Reference backend on a torch device."""
 
+    uses_torch = True
+
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.name = "cpu_float" if self.device.type == "cpu" else f"{self.device.type}_float"
@@ -68,7 +70,7 @@ class FloatBackend:
         return [_Prepared(layer, self.device) for layer in layers]
 
     @torch.inference_mode()
-    def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
         layers: list[_Prepared] = prepared  # type: ignore[assignment]
         with exact_products():

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vdmcompress.exact import ExactEvaluation, Layer
+from vdmcompress.exact import NO_MARGINS, ExactEvaluation, Layer, Margins
 from vdmcompress.kernels import add_to_stream, start_stream
 
 
@@ -56,13 +56,14 @@ class Int8Backend:
     """oneDNN backend for the CPU."""
 
     name = "cpu_int8"
+    uses_torch = True
 
     def prepare(self, evaluation: ExactEvaluation) -> _Prepared:
         """Packed weights of all layers."""
         return _Prepared(evaluation)
 
     @torch.inference_mode()
-    def run(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
         layers: _Prepared = prepared  # type: ignore[assignment]
         x = torch.from_numpy(u).permute(2, 0, 1).unsqueeze(0)

@@ -134,6 +134,24 @@ class RoundingConfig(Schedule):
 
 
 @dataclass(frozen=True)
+class CorrectConfig:
+    """Correctors of directly coded bands (`correct.py`).
+
+    units: hidden units.  images: training images, spread over the folders.  positions: of each band of an
+    image, at most.  scales: how many, from the finest.  steps, batch, lr: of a row and component.
+    """
+
+    units: int = 16
+    images: int = 64
+    positions: int = 8192
+    scales: int = 4
+    steps: int = 1500
+    batch: int = 4096
+    lr: float = 0.003
+    seed: int = 1
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole configuration: name of the model, what is expected of it, graph and training by phase."""
 
@@ -144,6 +162,7 @@ class RunConfig:
     belief: BeliefConfig = BeliefConfig()
     experts: ExpertsConfig = ExpertsConfig()
     rounding: RoundingConfig = RoundingConfig()
+    correct: CorrectConfig = CorrectConfig()
 
     def scheduled(self, phase: Schedule) -> RunConfig:
         """The same with the steps and rates of a phase in place of those of [train]."""
@@ -170,6 +189,7 @@ def load_config(path: Path) -> RunConfig:
         "belief": BeliefConfig,
         "experts": ExpertsConfig,
         "rounding": RoundingConfig,
+        "correct": CorrectConfig,
     }
     known = ["name", "expected", "network", *tables]
     unknown = table.keys() - set(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,6 @@ def export(model: Graph, name: str, path: Path) -> Model:
 
     The known answers come from the reference path.  Raises ModelMissingError if a bound does not hold.
     """
-    from safetensors.numpy import save
-
     cfg = model.config
     tensors = export_tensors(model)
     rows = cfg.scales * cfg.slots
@@ -107,15 +106,22 @@ def export(model: Graph, name: str, path: Path) -> Model:
     backend, probe = FloatBackend(), probe_input()
     answers = [answer(backend.run(backend.prepare(draft.evaluation(r)), probe)) for r in range(rows)]
     tensors["answers"] = np.array(answers, np.uint32)
+    return write_model(replace(draft, tensors=dict(tensors)), path)
+
+
+def write_model(model: Model, path: Path) -> Model:
+    """Write a model's configuration and tensors; returns it as loaded back, with its own hash."""
+    from safetensors.numpy import save
+
     config = {
-        "name": name,
-        "width": cfg.width,
-        "blocks": cfg.blocks,
-        "scales": cfg.scales,
-        "path": cfg.path.to_lists(),
+        "name": model.name,
+        "width": model.width,
+        "blocks": model.blocks,
+        "scales": model.scales,
+        "path": model.path.to_lists(),
     }
     data = save(
-        {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())},
+        {k: np.ascontiguousarray(v) for k, v in sorted(model.tensors.items())},
         {"format": FORMAT, "config": json.dumps(config, sort_keys=True)},
     )
     data = canonical(data)

@@ -9,6 +9,7 @@ from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX, Model
 from vdmcompress.train.belief import train_belief
 from vdmcompress.train.config import load_config
+from vdmcompress.train.correct import train_correct
 from vdmcompress.train.experts import train_experts
 from vdmcompress.train.export import export
 from vdmcompress.train.parent import PARENT_SUFFIX, save_parent
@@ -22,6 +23,7 @@ PHASES: dict[str, Callable[[Path, Job], None]] = {
     "grid": run_grid,
     "experts": train_experts,
     "rounding": train_rounding,
+    "correct": train_correct,
 }
 """Phases besides the direct form, which is `run.main`."""
 

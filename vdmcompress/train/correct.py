@@ -1,0 +1,179 @@
+"""Phase `correct`: the correctors of directly coded bands (`codec/corrector.py`), for a finished model file.
+
+Nothing of the networks changes. The model codes training images as a file would, with statistics that adapt
+over whole bands; at positions drawn from them a small network per row and component learns to move the mean
+and the scale so that the code length falls, together with the level-0 mixture. Its weights are then rounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from codec import corrector
+from vdmcompress.conditionals import band_name
+from vdmcompress.diffusion import FACTORS16, mixture_weights
+from vdmcompress.engine import Engine, default_threads
+from vdmcompress.errors import UsageError
+from vdmcompress.model_file import CORRECTOR_TENSORS, SUFFIX, Model, read_model
+from vdmcompress.train.augment import augment
+from vdmcompress.train.config import CorrectConfig, load_config
+from vdmcompress.train.correct_samples import Samples, collect, measure
+from vdmcompress.train.data import load_images
+from vdmcompress.train.export import mixture16, write_model
+from vdmcompress.train.run import Job
+
+Integers = NDArray[np.int32]
+
+
+class CorrectorNet(nn.Module):
+    """The corrector in float, in the units of the inputs (2^-8), for one component; and its mixture."""
+
+    def __init__(self, units: int, weights16: NDArray[np.int32], seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.hidden = nn.Parameter(torch.randn(corrector.INPUTS, units, generator=generator) * 0.3)
+        self.hidden_bias = nn.Parameter(torch.randn(units, generator=generator) * 0.1)
+        self.output = nn.Parameter(torch.zeros(2, units))
+        self.output_bias = nn.Parameter(torch.zeros(2))
+        self.mixture = nn.Parameter(torch.log(torch.from_numpy(weights16.astype(np.float32)).clamp_min(16)))
+
+    def bits(self, z: torch.Tensor, error: torch.Tensor, log2_scale: torch.Tensor) -> torch.Tensor:
+        """Code length (n,) of the values whose errors are given."""
+        hidden = F.hardtanh(z @ self.hidden + self.hidden_bias, 0.0, 32.0)
+        shift, octaves = (hidden @ self.output.T + self.output_bias).unbind(1)
+        scale = log2_scale + octaves.clamp(-4, 4)
+        residual = (error - shift.clamp(-2, 2) * torch.exp2(log2_scale)).abs()[:, None]
+        factors = torch.tensor(FACTORS16, dtype=error.dtype) / 16
+        inverse = torch.exp2(-scale)[:, None] / (factors * math.sqrt(2.0))
+        mass = 0.5 * (torch.erfc((residual - 0.5) * inverse) - torch.erfc((residual + 0.5) * inverse))
+        return -torch.log2((mass * mixture_weights(self.mixture)).sum(1).clamp_min(1e-10))
+
+    @torch.no_grad()
+    def integers(self) -> dict[str, Integers]:
+        """The tensors of a model file for one component, and the mixture's weights."""
+
+        def fixed(values: torch.Tensor, bits: int, limit: int) -> Integers:
+            rounded = np.rint(values.double().numpy() * 2.0**bits).clip(-limit, limit)
+            result: Integers = rounded.astype(np.int32)
+            return result
+
+        c = corrector
+        sums = c.INPUT_BITS + c.WEIGHT_BITS
+        results = c.UNIT_BITS + c.OUTPUT_BITS
+        return {
+            "correct_hidden": fixed(self.hidden, c.WEIGHT_BITS, c.WEIGHT_LIMIT),
+            "correct_hidden_bias": fixed(self.hidden_bias, sums, c.BIAS_LIMIT),
+            "correct_output": fixed(self.output, c.OUTPUT_BITS, c.OUTPUT_LIMIT),
+            "correct_output_bias": fixed(self.output_bias, results, c.BIAS_LIMIT),
+            "mixture": mixture16(self.mixture),
+        }
+
+
+def fit(samples: Samples, config: CorrectConfig, weights16: NDArray[np.int32], seed: int) -> CorrectorNet:
+    """Train a corrector; the rate rises for 50 steps and falls over the last 60 %."""
+    net = CorrectorNet(config.units, weights16, seed)
+    optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=1e-4)
+    z = torch.from_numpy(samples.z)
+    error, log2_scale = torch.from_numpy(samples.error), torch.from_numpy(samples.log2_scale)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(config.steps):
+        fall = min(1.0, (config.steps - step) / (0.6 * config.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * min(1.0, (step + 1) / 50) * max(0.02, fall)
+        chosen = torch.randint(0, len(error), (config.batch,), generator=generator)
+        inputs = z[chosen].to(torch.float32) / (1 << corrector.INPUT_BITS)
+        loss = net.bits(inputs, error[chosen], log2_scale[chosen]).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        with torch.no_grad():
+            net.hidden.clamp_(-7.99, 7.99)
+            net.output.clamp_(-7.99, 7.99)
+    return net
+
+
+def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]], units: int) -> Model:
+    """The model with correctors, and their mixtures, in the rows that have them."""
+    rows = model.scales * model.slots
+    tensors = dict(model.tensors)
+    shapes = ((rows, 3, corrector.INPUTS, units), (rows, 3, units), (rows, 3, 2, units), (rows, 3, 2))
+    for name, shape in zip(CORRECTOR_TENSORS, shapes, strict=True):
+        tensors[name] = np.zeros(shape, np.int32 if name.endswith("bias") else np.int16)
+    tensors["mixture"] = tensors["mixture"].copy()
+    for row, components in nets.items():
+        for c, net in enumerate(components):
+            for name, values in net.integers().items():
+                place = (row, 1, c) if name == "mixture" else (row, c)
+                tensors[name][place] = values
+    return replace(model, tensors=tensors)
+
+
+def train_correct(config_path: Path, job: Job) -> None:
+    """Phase `correct`: reads the model file of `out` (or the job's start), writes it with correctors.
+
+    Raises UsageError where there is no model file.
+    """
+    run = load_config(config_path)
+    config, target = run.correct, job.out / f"{run.name}{SUFFIX}"
+    source = job.start or target
+    if not source.is_file():
+        raise UsageError(f"{source} is not there; export the model first, or name its file with --from")
+    job.out.mkdir(parents=True, exist_ok=True)
+    images = load_images(list(job.data_dirs))
+    stride = max(1, len(images) // config.images)
+    rng = np.random.default_rng(config.seed)
+    images = [augment(image, rng) for image in images[::stride][: config.images]]
+    began, log = time.monotonic(), (job.out / "correct.jsonl").open("a")
+
+    def write(**entry: Any) -> None:
+        entry["seconds"] = round(time.monotonic() - began, 1)
+        log.write(json.dumps(entry) + "\n")
+        log.flush()
+        if job.report is not None:
+            job.report({"text": entry.pop("text")} | entry)
+
+    with log:
+        model = read_model(source)
+        with Engine(model, default_threads(), "cpu") as engine:
+            samples = collect(images, engine, config)
+        write(text=f"{len(images)} images, {len(samples)} rows")
+        nets: dict[int, list[CorrectorNet]] = {}
+        for row in sorted(samples):
+            parts = samples.pop(row)
+            nets[row] = []
+            for c in range(3):
+                chosen = [image[c] for image in parts if len(image) > c]
+                whole = Samples(
+                    np.concatenate([s.z for s in chosen]),
+                    np.concatenate([s.error for s in chosen]),
+                    np.concatenate([s.log2_scale for s in chosen]),
+                )
+                nets[row].append(fit(whole, config, model.mixture(row, True)[c], 100 * row + c))
+            write(text=f"row {row}: {len(whole.error)} positions", row=row)
+        made = write_model(with_correctors(model, nets, config.units), target)
+        if not job.valid_dirs:
+            return
+        with Engine(made, default_threads(), "cpu") as engine:
+            for row, (before, after, count) in sorted(
+                measure(load_images(list(job.valid_dirs)), engine, config.scales).items()
+            ):
+                scale, slot = divmod(row, made.slots)
+                name = band_name(scale, made.path.steps[slot].band)
+                told = f"{name}: {before / count:.4f} bits a value, corrected {after / count:.4f}"
+                write(
+                    text=f"{told} ({100 * (1 - after / before):.2f} %)",
+                    row=row,
+                    before=before / count,
+                    after=after / count,
+                )

@@ -1,0 +1,145 @@
+"""What correctors learn from: bands as they are coded directly, with statistics that adapt.
+
+`corrector_inputs` is the float twin of what the coder's loop puts together in integers; `chains` gives every
+band of the images as a file would code it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec import adaptive, corrector, gaussian
+from codec.gaussian import Bins
+from vdmcompress.cascade import BandChain, Cascade
+from vdmcompress.conditionals import Conditionals
+from vdmcompress.engine import Engine
+from vdmcompress.path import ORDERS, PLANS
+from vdmcompress.train.config import CorrectConfig
+from vdmcompress.transform import forward_colour, haar_forward, pyramid_shapes
+
+Integers = NDArray[np.int32]
+_NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
+_FLOOR = 18
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Positions of one component: inputs z int16 (n, INPUTS); error in bins, log2 of sigma, float32 (n,)."""
+
+    z: NDArray[np.int16]
+    error: NDArray[np.float32]
+    log2_scale: NDArray[np.float32]
+
+
+def coupled_means(mean: Integers, coupling: NDArray[np.int16], x: Integers) -> NDArray[np.float64]:
+    """Means after coupling, in bins, float64 (n, C), for values x."""
+    m, k = mean / 64.0, coupling / 64.0
+    residual = x - m
+    moves = [np.zeros(len(m))]
+    if m.shape[1] == 3:
+        moves += [k[:, 0] * residual[:, 0], k[:, 1] * residual[:, 0] + k[:, 2] * residual[:, 1]]
+    result: NDArray[np.float64] = m + np.stack(moves, 1)
+    return result
+
+
+def corrector_inputs(x: Integers, bins: Bins, adapted: Bins, columns: int) -> list[Samples]:
+    """What the corrector meets at every position, by component.
+
+    x int32 (n, C); bins: as the model gives them; adapted: refined without a corrector. The float twin of the
+    coder's integers, up to roundings of the couplings.
+    """
+    n, components = x.shape
+    rows = n // columns
+    index, before = adapted.scale.astype(np.int64), bins.scale.astype(np.int64)
+    sigma = np.exp2((np.maximum(index, _FLOOR) - 32) / 8)
+    mean = coupled_means(adapted.mean, adapted.coupling, x)
+    move = mean - coupled_means(bins.mean, bins.coupling, x)
+    error = x - mean
+
+    def fixed(values: NDArray[Any]) -> NDArray[np.int16]:
+        limit = corrector.INPUT_LIMIT
+        result: NDArray[np.int16] = np.floor(values).clip(-limit, limit).astype(np.int16)
+        return result
+
+    unit = 1 << corrector.INPUT_BITS
+    errors = fixed(error / sigma * unit)
+    padded = np.zeros((rows + 1, columns + 2, components), np.int16)
+    padded[1:, 1:-1] = errors.reshape(rows, columns, components)
+    states = [fixed((index - 40) * 16), fixed(mean / sigma * unit), fixed(move / sigma * unit)]
+    states.append(fixed((index - before) * 32))
+    found = []
+    for c in range(components):
+        z = np.zeros((n, corrector.INPUTS), np.int16)
+        for t, (dy, dx) in enumerate(_NEIGHBOURS):
+            z[:, t] = padded[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns, c].reshape(-1)
+        z[:, 4 : 4 + c] = errors[:, :c]
+        z[:, 6:12] = abs(z[:, :6])
+        for j in range(c + 1):
+            z[:, 12 + 4 * j : 16 + 4 * j] = np.stack([state[:, j] for state in states], 1)
+        log2_scale = ((index[:, c] - 32) / 8).astype(np.float32)
+        found.append(Samples(z, error[:, c].astype(np.float32), log2_scale))
+    return found
+
+
+def chains(
+    images: list[NDArray[np.uint8]], engine: Engine, scales: int
+) -> Iterator[tuple[BandChain, int, NDArray[np.int16]]]:
+    """Every band of the images as it is coded directly: its chain, its row and its coefficients."""
+    model = engine.model
+    for pixels in images:
+        planes = forward_colour(pixels)
+        conditionals = Conditionals(model, planes.shape[0])
+        cascade = Cascade(engine, conditionals, PLANS[ORDERS["none"][0]], engine.threads)
+        for scale in range(min(scales, len(pyramid_shapes(*planes.shape[1:])) - 1)):
+            bands, size = haar_forward(planes), (planes.shape[1], planes.shape[2])
+            details = (bands.hl, bands.lh, bands.hh)
+            for band in range(3):
+                step = next(s for s in model.path.steps if s.band == band and s.top)
+                chain = cascade.chain(scale, band, (bands.ll, *details[:band]), size)
+                yield chain, model.row(scale, step.slot), details[band]
+            planes = bands.ll
+
+
+def collect(
+    images: list[NDArray[np.uint8]], engine: Engine, config: CorrectConfig
+) -> dict[int, list[list[Samples]]]:
+    """Samples by row, then image, then component: at most `config.positions` of each band."""
+    rng = np.random.default_rng(config.seed)
+    found: dict[int, list[list[Samples]]] = {}
+    for chain, row, d in chains(images, engine, config.scales):
+        for strip in chain.strips:
+            bins = replace(chain.likelihood(chain.levels, None, strip), corrector=None)
+            x, columns = chain.gather(d, strip), chain.shape[1]
+            if not len(x):
+                continue
+            every = corrector_inputs(x, bins, adaptive.refine(x, bins, columns), columns)
+            chosen = rng.permutation(len(x))[: config.positions]
+            found.setdefault(row, []).append(
+                [Samples(s.z[chosen], s.error[chosen], s.log2_scale[chosen]) for s in every]
+            )
+    return found
+
+
+def measure(
+    images: list[NDArray[np.uint8]], engine: Engine, scales: int
+) -> dict[int, tuple[float, float, int]]:
+    """Of each row: code length in bits without and with its corrector, as coded, and the number of values."""
+    found: dict[int, tuple[float, float, int]] = {}
+    for chain, row, d in chains(images, engine, scales):
+        for strip in chain.strips:
+            bins = chain.likelihood(chain.levels, None, strip)
+            x, columns = chain.gather(d, strip), chain.shape[1]
+            if not len(x):
+                continue
+            lengths = [
+                gaussian.code_length(x, adaptive.refine(x, b, columns))
+                for b in (replace(bins, corrector=None), bins)
+            ]
+            before = found.get(row, (0.0, 0.0, 0))
+            found[row] = (before[0] + lengths[0], before[1] + lengths[1], before[2] + x.size)
+    return found
