@@ -62,7 +62,7 @@ def test_what_progress_raises_comes_out_as_it_is(monkeypatch):
     with pytest.raises(Interrupt, match="decode"):
         vdmcompress.decode(data, threads=1, progress=stop)
     with pytest.raises(Interrupt, match="encode"):
-        vdmcompress.encode(np.zeros((9, 9), np.uint8), threads=1, model="tiny", progress=stop)
+        vdmcompress.encode(np.zeros((9, 9), np.uint8), threads=1, model=str(corpus.TINY), progress=stop)
 
 
 def test_a_defect_inside_decode_is_named_as_one(monkeypatch):

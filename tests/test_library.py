@@ -20,7 +20,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | 
 def folder(tmp_path, monkeypatch):
     """A working folder with photo.png; the tests' model by default, one thread."""
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
-    monkeypatch.setattr("vdmcompress.efforts.EFFORTS", 9 * (Effort("tiny", ("one",), careful=True),))
+    monkeypatch.setattr(
+        "vdmcompress.efforts.EFFORTS", 9 * (Effort(str(corpus.TINY), ("one",), careful=True),)
+    )
     monkeypatch.setattr("vdmcompress.engine.default_threads", lambda: 1)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(corpus.picture(20, 31, 3)).save("photo.png")

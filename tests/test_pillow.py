@@ -23,7 +23,9 @@ GREY = np.tile(np.arange(20, 60, dtype=np.uint8), (30, 1))
 def tiny(monkeypatch):
     """The tests' model is found, and no other is taken by default."""
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
-    monkeypatch.setattr("vdmcompress.efforts.EFFORTS", 9 * (Effort("tiny", ("one",), careful=True),))
+    monkeypatch.setattr(
+        "vdmcompress.efforts.EFFORTS", 9 * (Effort(str(corpus.TINY), ("one",), careful=True),)
+    )
     monkeypatch.setattr("vdmcompress.engine.default_threads", lambda: 1)
 
 
@@ -78,7 +80,7 @@ def test_save_round_trip(tmp_path, pixels):
     image = Image.fromarray(pixels)
     stream = io.BytesIO()
     image.save(stream, "VDM", threads=1)
-    image.save(tmp_path / "a.vdm", model="tiny", threads=1, quality=5)
+    image.save(tmp_path / "a.vdm", model=str(corpus.TINY), threads=1, quality=5)
     assert (tmp_path / "a.vdm").read_bytes() == stream.getvalue() == api.encode(pixels, threads=1)
     for source in (io.BytesIO(stream.getvalue()), tmp_path / "a.vdm"):
         with Image.open(source) as back:

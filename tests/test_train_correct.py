@@ -11,12 +11,14 @@ from codec.gaussian import Bins
 from tests import model_support
 from tests.model_support import synthetic, with_tensors
 from vdmcompress.cascade import decode_pixels, encode_pixels
+from vdmcompress.engine import Engine
 from vdmcompress.errors import ModelMissingError, UsageError
 from vdmcompress.model_file import CORRECTOR_TENSORS, read_model
 from vdmcompress.path import ORDERS
-from vdmcompress.train import phases
+from vdmcompress.train import correct, phases
+from vdmcompress.train.config import load_config
 from vdmcompress.train.correct import CorrectorNet, with_correctors
-from vdmcompress.train.correct_samples import corrector_inputs, coupled_means
+from vdmcompress.train.correct_samples import corrector_inputs, coupled_means, strips
 
 tiny_model = model_support.tiny_model
 
@@ -140,3 +142,34 @@ def test_a_missing_model_file_is_named(tmp_path):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     with pytest.raises(UsageError, match="export the model first"):
         phases.main("correct", tmp_path / "tiny.toml", [tmp_path], tmp_path / "out")
+
+
+def test_small_images_lie_one_below_the_other(tiny_model):
+    """Each is seen alone by the network; their bands make one strip, as in an archive."""
+    group = np.stack([synthetic(i)[:16, :16] for i in range(3)])
+    with Engine(tiny_model, 1, "cpu") as engine:
+        alone = [list(strips([image], engine, 2)) for image in group]
+        together = list(strips([group], engine, 2))
+    assert [(s.row, len(s.x), s.columns) for s in together] == [
+        (s.row, 3 * len(s.x), s.columns) for s in alone[0]
+    ]
+    for k, strip in enumerate(together):
+        np.testing.assert_array_equal(strip.x, np.concatenate([parts[k].x for parts in alone]))
+        for name in ("mean", "scale", "coupling"):
+            parts = [getattr(strips_of_one[k].bins, name) for strips_of_one in alone]
+            np.testing.assert_array_equal(getattr(strip.bins, name), np.concatenate(parts))
+
+
+def test_groups_of_small_images_have_all_sizes(tmp_path, monkeypatch):
+    """Alone, a few together, many together; what is held back stays out, all are measured on."""
+    monkeypatch.setattr(correct, "GROUP", 64)
+    many = np.stack([synthetic(i % 5)[i : i + 16, :16] for i in range(120)])
+    Image.fromarray(many.reshape(120 * 16, 16, 3)).save(tmp_path / "all.png")
+    (tmp_path / "tiny.toml").write_text(
+        CONFIG.replace("images = 3", "images = 110") + "[train]\nwhole = 16\n"
+    )
+    run = load_config(tmp_path / "tiny.toml")
+    groups = correct.images_of([tmp_path], run)
+    assert [len(g) for g in groups] == [64, *[1] * 24, *[2] * 6, 10]
+    np.testing.assert_array_equal(np.concatenate(groups), many[:110])
+    assert [len(g) for g in correct.images_of([tmp_path], run, valid=True)] == [64, 46]

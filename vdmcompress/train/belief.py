@@ -193,7 +193,7 @@ def belief_loss(
 
     def term(i: int) -> tuple[torch.Tensor, float]:
         band, sigma = bands[i], sigmas[i]
-        ll, hl, lh, hh = (x[i : i + 1] for x in everything)
+        ll, hl, lh, hh = (x[batch.sample(i)] for x in everything)
         clean, z = (hl, lh, hh)[band], None
         if sigma is not None:
             own = sample_noise(generator, i, device)

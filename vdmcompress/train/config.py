@@ -26,6 +26,10 @@ class TrainConfig:
     first <= s < last of `chain_scales`, where the default plan codes bands directly and `chain_weight` is
     that of the chains of latents.
     grey: share of grey batches.  held_back: training images kept aside to see over-fitting.
+    whole: side in pixels of small images that are trained on whole, alone or cut from mosaics (`small.py`); 0
+    for crops of photographs.  group: whole images of a sample at scale 0, four times as many at each coarser
+    scale; `batch` is the number of samples then.  neighbours: train for coding with statistics that have had
+    long to adapt (`neighbours.py`); only where no band has latents.
     validate_every, save_every: in steps.  valid_crop: side in pixels of validation images' centre crops.
     """
 
@@ -47,6 +51,9 @@ class TrainConfig:
     validate_every: int = 250
     save_every: int = 100
     valid_crop: int = 256
+    whole: int = 0
+    group: int = 16
+    neighbours: bool = False
     seed: int = 1
 
     def path_weights(self, scale: int) -> tuple[float, float]:

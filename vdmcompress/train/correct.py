@@ -7,9 +7,11 @@ and the scale so that the code length falls, together with the level-0 mixture. 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,17 @@ from vdmcompress.engine import Engine, default_threads
 from vdmcompress.errors import UsageError
 from vdmcompress.model_file import CORRECTOR_TENSORS, SUFFIX, Model, read_model
 from vdmcompress.train.augment import augment
-from vdmcompress.train.config import CorrectConfig, load_config
+from vdmcompress.train.config import CorrectConfig, RunConfig, load_config
 from vdmcompress.train.correct_samples import Samples, collect, measure
 from vdmcompress.train.data import load_images
 from vdmcompress.train.export import mixture16, write_model
 from vdmcompress.train.run import Job
+from vdmcompress.train.small import load_small, split_small
 
 Integers = NDArray[np.int32]
+
+GROUP = 512
+"""Small images in the largest group."""
 
 
 class CorrectorNet(nn.Module):
@@ -119,6 +125,29 @@ def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]], units: in
     return replace(model, tensors=tensors)
 
 
+def images_of(folders: Sequence[Path], run: RunConfig, valid: bool = False) -> list[NDArray[np.uint8]]:
+    """Images to learn from, augmented, or with `valid` to measure on: photographs, or groups of small images.
+
+    Groups are of all sizes up to `GROUP`, so that there is much of the beginning of a strip and of its end.
+    """
+    config, whole = run.correct, run.train.whole
+    if whole:
+        small = load_small(list(folders), whole)
+        small = small if valid else split_small(small, run.train.held_back)[0]
+        stride = max(1, len(small) // config.images)
+        small = small[::stride][: config.images]
+        sizes = itertools.cycle([GROUP] if valid else [GROUP, *[1] * 24, *[GROUP // 32] * 6])
+        edges = itertools.takewhile(lambda edge: edge < len(small), itertools.accumulate(sizes, initial=0))
+        cuts = [*edges, len(small)]
+        return [small[first:last] for first, last in itertools.pairwise(cuts)]
+    images = load_images(list(folders))
+    if valid:
+        return images
+    stride = max(1, len(images) // config.images)
+    rng = np.random.default_rng(config.seed)
+    return [augment(image, rng) for image in images[::stride][: config.images]]
+
+
 def train_correct(config_path: Path, job: Job) -> None:
     """Phase `correct`: reads the model file of `out` (or the job's start), writes it with correctors.
 
@@ -130,10 +159,7 @@ def train_correct(config_path: Path, job: Job) -> None:
     if not source.is_file():
         raise UsageError(f"{source} is not there; export the model first, or name its file with --from")
     job.out.mkdir(parents=True, exist_ok=True)
-    images = load_images(list(job.data_dirs))
-    stride = max(1, len(images) // config.images)
-    rng = np.random.default_rng(config.seed)
-    images = [augment(image, rng) for image in images[::stride][: config.images]]
+    images = images_of(job.data_dirs, run)
     began, log = time.monotonic(), (job.out / "correct.jsonl").open("a")
 
     def write(**entry: Any) -> None:
@@ -166,7 +192,7 @@ def train_correct(config_path: Path, job: Job) -> None:
             return
         with Engine(made, default_threads(), "cpu") as engine:
             for row, (before, after, count) in sorted(
-                measure(load_images(list(job.valid_dirs)), engine, config.scales).items()
+                measure(images_of(job.valid_dirs, run, valid=True), engine, config.scales).items()
             ):
                 scale, slot = divmod(row, made.slots)
                 name = band_name(scale, made.path.steps[slot].band)

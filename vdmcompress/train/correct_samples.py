@@ -1,12 +1,12 @@
 """What correctors learn from: bands as they are coded directly, with statistics that adapt.
 
-`corrector_inputs` is the float twin of what the coder's loop puts together in integers; `chains` gives every
-band of the images as a file would code it.
+`corrector_inputs` is the float twin of what the coder's loop puts together in integers; `strips` gives every
+band of the images as a file would code it, or an archive: whole small images one below the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,23 +105,57 @@ def chains(
             planes = bands.ll
 
 
+@dataclass(frozen=True)
+class Strip:
+    """A strip of a band as it is coded directly: row of the model, values x int32 (n, C), columns, bins."""
+
+    row: int
+    x: Integers
+    columns: int
+    bins: Bins
+
+
+def strips(images: list[NDArray[np.uint8]], engine: Engine, scales: int) -> Iterator[Strip]:
+    """Every strip of the images (H, W, 3), and of groups (n, S, S, 3) of whole small images.
+
+    The network sees each small image alone; its bands lie one below the other, so that statistics that adapt
+    go on from image to image.
+    """
+    for image in images:
+        if image.ndim == 4:
+            alone = [list(strips([small], engine, scales)) for small in image]
+            yield from (joined(parts) for parts in zip(*alone, strict=True))
+            continue
+        for chain, row, d in chains([image], engine, scales):
+            for part in chain.strips:
+                x = chain.gather(d, part)
+                if len(x):
+                    yield Strip(row, x, chain.shape[1], chain.likelihood(chain.levels, None, part))
+
+
+def joined(parts: Sequence[Strip]) -> Strip:
+    """Strips of equal columns and the same row, one below the other."""
+    whole = {
+        name: np.concatenate([getattr(part.bins, name) for part in parts])
+        for name in ("mean", "scale", "coupling")
+    }
+    x = np.concatenate([part.x for part in parts])
+    return Strip(parts[0].row, x, parts[0].columns, replace(parts[0].bins, **whole))
+
+
 def collect(
     images: list[NDArray[np.uint8]], engine: Engine, config: CorrectConfig
 ) -> dict[int, list[list[Samples]]]:
     """Samples by row, then image, then component: at most `config.positions` of each band."""
     rng = np.random.default_rng(config.seed)
     found: dict[int, list[list[Samples]]] = {}
-    for chain, row, d in chains(images, engine, config.scales):
-        for strip in chain.strips:
-            bins = replace(chain.likelihood(chain.levels, None, strip), corrector=None)
-            x, columns = chain.gather(d, strip), chain.shape[1]
-            if not len(x):
-                continue
-            every = corrector_inputs(x, bins, adaptive.refine(x, bins, columns), columns)
-            chosen = rng.permutation(len(x))[: config.positions]
-            found.setdefault(row, []).append(
-                [Samples(s.z[chosen], s.error[chosen], s.log2_scale[chosen]) for s in every]
-            )
+    for strip in strips(images, engine, config.scales):
+        x, bins = strip.x, replace(strip.bins, corrector=None)
+        every = corrector_inputs(x, bins, adaptive.refine(x, bins, strip.columns), strip.columns)
+        chosen = rng.permutation(len(x))[: config.positions]
+        found.setdefault(strip.row, []).append(
+            [Samples(s.z[chosen], s.error[chosen], s.log2_scale[chosen]) for s in every]
+        )
     return found
 
 
@@ -130,16 +164,11 @@ def measure(
 ) -> dict[int, tuple[float, float, int]]:
     """Of each row: code length in bits without and with its corrector, as coded, and the number of values."""
     found: dict[int, tuple[float, float, int]] = {}
-    for chain, row, d in chains(images, engine, scales):
-        for strip in chain.strips:
-            bins = chain.likelihood(chain.levels, None, strip)
-            x, columns = chain.gather(d, strip), chain.shape[1]
-            if not len(x):
-                continue
-            lengths = [
-                gaussian.code_length(x, adaptive.refine(x, b, columns))
-                for b in (replace(bins, corrector=None), bins)
-            ]
-            before = found.get(row, (0.0, 0.0, 0))
-            found[row] = (before[0] + lengths[0], before[1] + lengths[1], before[2] + x.size)
+    for strip in strips(images, engine, scales):
+        lengths = [
+            gaussian.code_length(strip.x, adaptive.refine(strip.x, bins, strip.columns))
+            for bins in (replace(strip.bins, corrector=None), strip.bins)
+        ]
+        before = found.get(strip.row, (0.0, 0.0, 0))
+        found[strip.row] = (before[0] + lengths[0], before[1] + lengths[1], before[2] + strip.x.size)
     return found

@@ -6,7 +6,7 @@ Crops are flipped, transposed and augmented as pixels, *before* colour and Haar.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,10 @@ def split(
 
 @dataclass(frozen=True)
 class Batch:
-    """Bands of crops at one scale: ll, hl, lh, hh int32 (N, 3, h, w); components 3 or, for grey crops, 1."""
+    """Bands of crops at one scale: ll, hl, lh, hh int32 (N, 3, h, w); components 3 or, for grey crops, 1.
+
+    group: crops of a sample, which go through one evaluation together; N is a multiple.
+    """
 
     scale: int
     ll: NDArray[np.int32]
@@ -77,6 +80,16 @@ class Batch:
     lh: NDArray[np.int32]
     hh: NDArray[np.int32]
     components: int
+    group: int = 1
+
+    @property
+    def samples(self) -> int:
+        """Samples of the batch, each with an evaluation of its own."""
+        return self.ll.shape[0] // self.group
+
+    def sample(self, index: int) -> slice:
+        """Crops of a sample."""
+        return slice(index * self.group, (index + 1) * self.group)
 
 
 def bands_of(pixels: NDArray[np.uint8], scale: int) -> Bands:
@@ -144,6 +157,11 @@ def batches(
             crops = [np.asarray(Image.fromarray(c).convert("L")) for c in crops]
         return stack_batch(crops, scale)
 
+    return ahead_of(make, start)
+
+
+def ahead_of(make: Callable[[int], Batch], start: int) -> Iterator[Batch]:
+    """Batches make(start), make(start + 1), ..., made by a thread while others are used."""
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(make, start + i) for i in range(3)]
         step = start + 3

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
 
-from vdmcompress.diffusion import gaussian_kl, mixture_code_length, mixture_weights
+from vdmcompress.diffusion import coupled, gaussian_kl, mixture_code_length, mixture_weights
 from vdmcompress.exact import PART
 from vdmcompress.network import Belief, Graph, NetworkConfig, direct_belief, fused_belief, raw_features
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.data import Batch
+from vdmcompress.train.neighbours import Neighbours
 
 T = TypeVar("T")
+Correction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Residuals (coupling taken off), means, log2 scales to residuals and log2 scales; all (N, C, h, w)."""
 
 
 def draw_chain(d: torch.Tensor, path: BandPath, k: int, generator: torch.Generator) -> torch.Tensor:
@@ -76,15 +80,18 @@ def step_bits(
     path: BandPath,
     mixture: torch.Tensor,
     components: int,
+    correct: Correction | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Bits of each value (N, C, h, w): of the step's own term, and (tops) of predicting the band directly.
 
     mixture: logits (2, 3, F) of the level-0 mixtures, for z_1 -> d and for direct coding.  For K = 1 the two
-    are one and the second value is None.
+    are one and the second value is None.  correct: what neighbours tell of direct predictions.
     """
     z = inputs.z_k.to(torch.float32)
     own, other = outputs[:, :PART], outputs[:, PART:]
-    direct = level0_bits(direct_belief(other, 1), inputs.d, mixture[1], components) if step.top else None
+    direct = None
+    if step.top:
+        direct = level0_bits(direct_belief(other, 1), inputs.d, mixture[1], components, correct)
     if direct is not None and step.k == 1:
         return direct, None
     b = direct_belief(own, path.delta(step.k - 1)) if step.top else fused_belief(own, path, step.k, z)
@@ -93,12 +100,18 @@ def step_bits(
     return latent_bits(b, inputs, path, step.k, components), direct
 
 
-def level0_bits(b: Belief, d: torch.Tensor, logits: torch.Tensor, components: int) -> torch.Tensor:
+def level0_bits(
+    b: Belief, d: torch.Tensor, logits: torch.Tensor, components: int, correct: Correction | None = None
+) -> torch.Tensor:
     """Code length (N, C, h, w) of d int32 (N, 3, h, w) under a mixture of logits (3, F)."""
     c = components
     weights = mixture_weights(logits)[:c].expand(d.shape[0], -1, -1)
     residual = d[:, :c].to(torch.float32) - b.mean[:, :c]
-    return mixture_code_length(residual, b.log2_scale[:, :c], b.coupling, weights)
+    log2_scale, coupling = b.log2_scale[:, :c], b.coupling
+    if correct is not None:
+        residual, log2_scale = correct(coupled(residual, coupling), b.mean[:, :c], log2_scale)
+        coupling = torch.zeros_like(coupling)
+    return mixture_code_length(residual, log2_scale, coupling, weights)
 
 
 def latent_bits(b: Belief, inputs: StepInput, path: BandPath, k: int, components: int) -> torch.Tensor:
@@ -153,13 +166,14 @@ def batch_loss(
     backward: bool,
     pool: ThreadPoolExecutor | None = None,
     chain_weight: float = 1.0,
+    neighbours: Neighbours | None = None,
 ) -> dict[int, tuple[float, float | None]]:
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
     slots: evaluation numbers, one a sample; weights: importance weights of the samples; direct_weight and
     chain_weight: of the tops' direct predictions and of the steps of chains; generator: its seed
-    gives each sample a noise of its own.  With `backward` the gradients are added to the parameters'
-    (`each_sample`).
+    gives each sample a noise of its own.  neighbours: corrections of the direct predictions, trained along.
+    With `backward` the gradients are added to the parameters' (`each_sample`).
     """
     config: NetworkConfig = model.config
     device = next(model.parameters()).device
@@ -168,12 +182,13 @@ def batch_loss(
     def term(i: int) -> tuple[torch.Tensor, tuple[float, float | None]]:
         step = config.path.steps[slots[i]]
         path = config.path.band(batch.scale, step.band)
-        ll, hl, lh, hh = (x[i : i + 1] for x in bands)
+        ll, hl, lh, hh = (x[batch.sample(i)] for x in bands)
         noise = sample_noise(generator, i, device)
         inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
         outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
-        mixture = model.mixture[config.row(batch.scale, slots[i])]
-        bits, direct = step_bits(outputs, inputs, step, path, mixture, batch.components)
+        row = config.row(batch.scale, slots[i])
+        correct = None if neighbours is None else partial(neighbours.correct, row)
+        bits, direct = step_bits(outputs, inputs, step, path, model.mixture[row], batch.components, correct)
         own = chain_weight if config.path.band(batch.scale, step.band).evaluations > 1 else 1.0
         loss = own * bits.mean()
         if direct is not None:
@@ -181,7 +196,8 @@ def batch_loss(
         found = None if direct is None else float(direct.detach().mean())
         return loss * (weights[i] / len(slots)), (float(bits.detach().mean()), found)
 
-    samples = each_sample(term, len(slots), list(model.parameters()), backward, pool)
+    parameters = [*model.parameters(), *(() if neighbours is None else neighbours.parameters())]
+    samples = each_sample(term, len(slots), parameters, backward, pool)
     terms: dict[int, tuple[float, float | None]] = {}
     for slot in sorted(set(slots)):
         chosen = [sample for s, sample in zip(slots, samples, strict=True) if s == slot]

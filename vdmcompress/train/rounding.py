@@ -103,13 +103,14 @@ class RoundingTrainer(Trainer):
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the rounded graph's terms of the VLB."""
         direct = self.config.train.direct_weight
-        return batch_loss(Rounded(self.model), batch, slots, weights, direct, generator, True, self.pool)
+        model, near = Rounded(self.model), self.neighbours
+        return batch_loss(model, batch, slots, weights, direct, generator, True, self.pool, neighbours=near)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the averaged weights, rounded and as they are, with the same noise."""
         scales = len(self.config.train.scales)
-        whole = bits_table(self.ema, images, scales)
-        rounded = bits_table(Rounded(self.ema), images, scales)
+        whole = bits_table(self.ema, images, scales, self.neighbours)
+        rounded = bits_table(Rounded(self.ema), images, scales, self.neighbours)
         return {name: rounded, f"{name}_float": whole}
 
 

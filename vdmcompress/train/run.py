@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,19 @@ from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX
 from vdmcompress.network import Denoiser, Graph
 from vdmcompress.train.config import RunConfig, TrainConfig, load_config
-from vdmcompress.train.data import batches, load_images, split
+from vdmcompress.train.data import Batch, batches, load_images, split
 from vdmcompress.train.export import export
+from vdmcompress.train.neighbours import Neighbours
 from vdmcompress.train.objective import batch_loss
 from vdmcompress.train.optimiser import make_optimisers
-from vdmcompress.train.trainer import BaseTrainer, M, Terms, rate_scale, save_atomic
+from vdmcompress.train.small import load_small, small_batches, split_small
+from vdmcompress.train.trainer import BaseTrainer, M, Terms, load_state, rate_scale, save_atomic
 from vdmcompress.train.validate import ValidationSet, bits_table
 
 Report = Callable[[dict[str, Any]], None]
+
+VALID_GROUP = 50
+"""Whole small images that are measured together."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,27 @@ class Job:
 
 @dataclass(frozen=True)
 class Data:
-    """Training images, and sets of crops for validation by name."""
+    """Training images, a list or whole small ones (N, S, S, 3), and sets for validation by name."""
 
-    images: list[NDArray[np.uint8]]
+    images: list[NDArray[np.uint8]] | NDArray[np.uint8]
     sets: dict[str, ValidationSet]
+
+    def batches(self, cfg: TrainConfig, start: int) -> Iterator[Batch]:
+        """Endless batches from a step on."""
+        if isinstance(self.images, np.ndarray):
+            return small_batches(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed, start)
+        return batches(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, start)
 
     @classmethod
     def of(cls, job: Job, cfg: TrainConfig) -> Data:
         """Read a job's folders; held-back training images always are validation sets."""
+        if cfg.whole:
+            small, aside = split_small(load_small(list(job.data_dirs), cfg.whole), cfg.held_back)
+            found = {"held_back": ValidationSet(tuple(aside), VALID_GROUP)}
+            if job.valid_dirs:
+                others = load_small(list(job.valid_dirs), cfg.whole)
+                found["valid"] = ValidationSet(tuple(others), VALID_GROUP)
+            return cls(small, found)
         images, held_back = split(load_images(list(job.data_dirs)), cfg.held_back)
         sets = {"held_back": ValidationSet.of(held_back, cfg.valid_crop)}
         sets["held_back_wild"] = ValidationSet.of(held_back, cfg.valid_crop, wild=True)
@@ -83,13 +101,29 @@ class Trainer(BaseTrainer[Graph]):
     def __init__(self, config: RunConfig, device: torch.device, model: Graph | None = None) -> None:
         cfg = config.train
         model = (Denoiser(config.network) if model is None else model).to(device)
-        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon)
+        rows = config.network.scales * config.network.slots
+        self.neighbours = Neighbours(rows).to(device) if cfg.neighbours else None
+        more = [] if self.neighbours is None else list(self.neighbours.parameters())
+        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more)
         super().__init__(config, device, model, optimisers, config.network.slots)
+
+    def state(self) -> dict[str, Any]:
+        """With the neighbours' corrections, where there are any."""
+        own = {} if self.neighbours is None else {"neighbours": self.neighbours.state_dict()}
+        return super().state() | own
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        super().load(path)
+        if self.neighbours is not None:
+            self.neighbours.load_state_dict(load_state(path, self.device)["neighbours"])
 
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the steps' terms of the VLB."""
         chain, direct = self.config.train.path_weights(batch.scale)
-        return batch_loss(self.model, batch, slots, weights, direct, generator, True, self.pool, chain)
+        return batch_loss(
+            self.model, batch, slots, weights, direct, generator, True, self.pool, chain, self.neighbours
+        )
 
     def weighted(self, scale: int, slot: int, bits: float, direct: float | None) -> float:
         """Chains and direct predictions in their proportions."""
@@ -99,8 +133,8 @@ class Trainer(BaseTrainer[Graph]):
         return own * bits + (0.0 if direct is None else weight * direct)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
-        """VLB of the averaged weights."""
-        return {name: bits_table(self.ema, images, len(self.config.train.scales))}
+        """VLB of the averaged weights, corrected by neighbours where they are trained for that."""
+        return {name: bits_table(self.ema, images, len(self.config.train.scales), self.neighbours)}
 
 
 def train_loop(
@@ -109,7 +143,7 @@ def train_loop(
     """Train to the end of the steps or of the job's time; first: validate before the first step."""
     cfg, report = trainer.config.train, job.report
     stop = time.monotonic() + 60 * job.minutes if job.minutes is not None else float("inf")
-    source = batches(data.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, trainer.step)
+    source = data.batches(cfg, trainer.step)
     with log_path.open("a") as log:
 
         def write(entry: dict[str, Any]) -> None:

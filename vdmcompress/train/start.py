@@ -25,8 +25,9 @@ CROPS = 4
 def load_graph(checkpoint: Path, config: NetworkConfig) -> Graph:
     """Averaged weights of a checkpoint of the phases direct, experts or rounding, on the CPU.
 
-    A direct form of fewer blocks is made as deep as the configuration asks (`deepen`).  Raises UsageError
-    where the checkpoint is in belief form or has another graph than the configuration.
+    A direct form of fewer blocks is made as deep as the configuration asks (`deepen`); of one with latents
+    the direct predictions are kept where the configuration has none (`direct_only`).  Raises UsageError where
+    the checkpoint is in belief form or has another graph than the configuration.
     """
     from vdmcompress.train.experts import Experts
 
@@ -36,10 +37,33 @@ def load_graph(checkpoint: Path, config: NetworkConfig) -> Graph:
         return load_averaged(Experts(config), state, checkpoint)
     if form != Denoiser.form:
         raise UsageError(f"{checkpoint} is in {form} form; give a checkpoint of the direct form")
+    state["ema"] = direct_only(state["ema"], config)
     blocks = sum(name.startswith("a.") for name in state["ema"])
     if not 0 < blocks < config.blocks:
         return load_averaged(Denoiser(config), state, checkpoint)
     return deepen(load_averaged(Denoiser(replace(config, blocks=blocks)), state, checkpoint), config.blocks)
+
+
+def direct_only(ema: dict[str, torch.Tensor], config: NetworkConfig) -> dict[str, torch.Tensor]:
+    """A direct form's state without the evaluations that read latents, for a path without any.
+
+    Only the bands' tops learn direct predictions: in all other rows the biases of that part are the zeros
+    that they began with.  Returns the state as it is where the path has latents or nothing is to be dropped.
+    """
+    stem, bias = ema.get("stem_own"), ema.get("head_bias")
+    if any(not step.top or step.k > 1 for step in config.path.steps) or stem is None or bias is None:
+        return ema
+    slots = stem.shape[0] // 2
+    learned = bias.view(-1, slots, 2 * PART)[:, :, PART:].abs().amax((0, 2)) > 0
+    tops = [slot for slot in range(slots) if learned[slot]]
+    if len(tops) != config.slots or slots == config.slots:
+        return ema
+    by_slot = ("stem_own", "stem_bias", "gain", "shift", "offset", "head", "head_bias", "linear", "mixture")
+    kept = dict(ema)
+    for name in by_slot:
+        rows = ema[name].unflatten(0, (-1, slots))
+        kept[name] = rows[:, tops].flatten(0, 1)
+    return kept
 
 
 @torch.no_grad()

@@ -26,10 +26,11 @@ from vdmcompress.errors import UsageError
 from vdmcompress.network import Belief
 from vdmcompress.path import BANDS, BandPath, Level, NoisePath
 from vdmcompress.train.belief import BeliefDenoiser, conditional, noisy, path_table
-from vdmcompress.train.config import BeliefConfig, load_config
+from vdmcompress.train.config import BeliefConfig, TrainConfig, load_config
 from vdmcompress.train.data import load_images, split
 from vdmcompress.train.objective import band_input, level0_bits
 from vdmcompress.train.run import Job
+from vdmcompress.train.small import load_small, split_small
 from vdmcompress.train.trainer import load_averaged, load_state
 from vdmcompress.train.validate import ValidationSet
 
@@ -191,13 +192,21 @@ def load_belief(checkpoint: Path, model: BeliefDenoiser) -> BeliefDenoiser:
     return load_averaged(model, state, checkpoint)
 
 
-def grid_images(job: Job, held_back: int, crop: int) -> ValidationSet:
-    """Crops to measure on: the validation folders', else the held-back training images'; two at least."""
-    if job.valid_dirs:
-        images = load_images(list(job.valid_dirs))
+def grid_images(job: Job, cfg: TrainConfig) -> ValidationSet:
+    """Crops to measure on: the validation folders', else the held-back training images'; two at least.
+
+    Whole small images are measured one by one, so that levels are chosen for each.
+    """
+    crop = cfg.whole or cfg.valid_crop
+    folders = list(job.valid_dirs or job.data_dirs)
+    if cfg.whole:
+        small = load_small(folders, cfg.whole)
+        small = small if job.valid_dirs else split_small(small, cfg.held_back)[1]
+        found = ValidationSet(tuple(small))
     else:
-        images = split(load_images(list(job.data_dirs)), held_back)[1]
-    found = ValidationSet.of(images, crop)
+        images = load_images(folders)
+        images = images if job.valid_dirs else split(images, cfg.held_back)[1]
+        found = ValidationSet.of(images, crop)
     if len(found.crops) < 2:
         raise UsageError(f"{len(found.crops)} images of {crop} pixels to choose levels on, two are needed")
     return found
@@ -212,7 +221,7 @@ def run_grid(config_path: Path, job: Job) -> None:
     own, scales = config.belief, len(config.train.scales)
     model = BeliefDenoiser(config.network).to(job.torch_device())
     load_belief(job.start or job.out / "belief.pt", model)
-    images = grid_images(job, config.train.held_back, config.train.valid_crop)
+    images = grid_images(job, config.train)
     sigmas, classes = candidates(own), len(config.network.path.scales)
     choices: list[Choice] = []
     for band in range(len(BANDS)):

@@ -146,14 +146,21 @@ class BaseTrainer(Generic[M]):
         self.sampler.mean = state["sampler"].cpu().numpy()
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        """Let the averaged weights follow."""
+        for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(current, 1 - decay)
+
     def train_step(self, batch: Batch) -> dict[str, Any]:
         """One optimiser step on a batch; returns what the log wants to know."""
         cfg = self.config.train
-        n = batch.ll.shape[0]
+        n = batch.samples
         rng = np.random.default_rng((cfg.seed, 7, self.step))
         chance = self.sampler.chances(batch.scale)
         slots = np.sort(rng.choice(chance.size, n, p=chance))
-        share = 0.75 * 4.0**-batch.scale if batch.scale < len(cfg.scales) - 1 else 4.0**-batch.scale
+        rest = not cfg.whole and batch.scale == len(cfg.scales) - 1  # the last scale stands for coarser ones
+        share = (1.0 if rest else 0.75) * 4.0**-batch.scale
         weights = share / cfg.scales[batch.scale] / (chance.size * chance[slots])
         generator = torch.Generator(self.device).manual_seed(cfg.seed * 1_000_003 + self.step)
         set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, rate_scale(self.step, cfg))
@@ -162,12 +169,10 @@ class BaseTrainer(Generic[M]):
         terms = self.loss(batch, slots.tolist(), weights.tolist(), generator)
         others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
         norm = float(torch.nn.utils.clip_grad_norm_(others, 1.0))
-        for optimiser in self.optimisers:
-            optimiser.step()
-        with torch.no_grad():
-            decay = min(cfg.ema, (self.step + 1) / (self.step + 10))
-            for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-                average.lerp_(current, 1 - decay)
+        # in the pool: tensors are so small that torch's own threads would mostly wait for each other
+        each = map if self.pool is None else self.pool.map
+        list(each(lambda optimiser: optimiser.step(), self.optimisers))
+        list(each(self._average, (min(cfg.ema, (self.step + 1) / (self.step + 10)),)))
         for slot, (bits, direct) in terms.items():
             self.sampler.update(batch.scale, slot, self.weighted(batch.scale, slot, bits, direct))
         self.step += 1

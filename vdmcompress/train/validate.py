@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from vdmcompress.network import Graph
 from vdmcompress.train.augment import grain, halve_chroma, sharpen
 from vdmcompress.train.data import Batch, stack_batch
+from vdmcompress.train.neighbours import Neighbours
 from vdmcompress.train.objective import batch_loss
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Centre crops of one size, uint8 (size, size, 3) each."""
+    """Centre crops of one size, uint8 (size, size, 3) each; group: how many are measured together."""
 
     crops: tuple[NDArray[np.uint8], ...]
+    group: int = 1
 
     @classmethod
     def of(cls, images: list[NDArray[np.uint8]], size: int, wild: bool = False) -> ValidationSet:
@@ -37,9 +39,15 @@ class ValidationSet:
             crops.append(crop)
         return cls(tuple(crops))
 
+    @property
+    def groups(self) -> int:
+        """Batches that hold all crops."""
+        return -(-len(self.crops) // self.group)
+
     def batch(self, scale: int, index: int) -> Batch:
-        """The bands of one crop at a scale."""
-        return stack_batch([self.crops[index]], scale)
+        """The bands of a group of crops at a scale, as one sample."""
+        crops = list(self.crops[index * self.group : (index + 1) * self.group])
+        return replace(stack_batch(crops, scale), group=len(crops))
 
 
 Measure = Callable[[Batch, int, torch.Generator], tuple[float, float | None]]
@@ -58,23 +66,27 @@ def measured_table(
         raise ValueError("no images to validate on; hold some back, at least as large as [train] valid_crop")
     sums: dict[str, float] = {}
     generator = torch.Generator(device).manual_seed(5)
-    for index in range(len(images.crops)):
+    for index in range(images.groups):
         for scale in range(scales):
             batch = images.batch(scale, index)
+            share = batch.group / len(images.crops)
             for slot in range(slots):
                 bits, direct = measure(batch, slot, generator)
                 for key, value in ((f"s{scale}.{slot}", bits), (f"s{scale}.{slot}d", direct)):
                     if value is not None:
-                        sums[key] = sums.get(key, 0.0) + value / len(images.crops)
+                        sums[key] = sums.get(key, 0.0) + value * share
     total = sum(v * 4.0 ** -(int(k[1]) + 1) for k, v in sums.items() if not k.endswith("d"))
     return {"bpd": round(total, 4), "terms": {k: round(v, 4) for k, v in sorted(sums.items())}}
 
 
-def bits_table(model: Graph, images: ValidationSet, scales: int) -> dict[str, Any]:
-    """`measured_table` of a model in direct form."""
+def bits_table(
+    model: Graph, images: ValidationSet, scales: int, neighbours: Neighbours | None = None
+) -> dict[str, Any]:
+    """`measured_table` of a model in direct form, corrected by neighbours if they are given."""
 
     def measure(batch: Batch, slot: int, generator: torch.Generator) -> tuple[float, float | None]:
-        return batch_loss(model, batch, [slot], [1.0], 0.0, generator, backward=False)[slot]
+        found = batch_loss(model, batch, [slot], [1.0], 0.0, generator, False, neighbours=neighbours)
+        return found[slot]
 
     device = next(model.parameters()).device
     return measured_table(measure, model.config.slots, images, scales, device)
