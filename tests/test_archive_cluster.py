@@ -15,7 +15,8 @@ from tests import model_support
 from vdmcompress.archive.cluster import Cluster
 from vdmcompress.archive.create import create
 from vdmcompress.archive.grouping import GroupSize
-from vdmcompress.errors import UsageError
+from vdmcompress.errors import ModelMissingError, UsageError
+from vdmcompress.model_file import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 HOW = {"model": str(model_support.INTEGER), "threads": 1, "verify": False, "group": GroupSize(images=3)}
@@ -78,17 +79,8 @@ def test_a_lost_node_does_not_change_a_byte(cluster, tmp_path, monkeypatch):
     assert created.groups == 6
     assert target.read_bytes() == plain.read_bytes()
 
-    with pytest.raises(UsageError, match="model"):
-        raise_from_task(runner)
-
-
-def raise_from_task(runner):
-    """An error of a task comes out as itself."""
-    list(runner.map(refuse, ["x"]))
-
-
-def refuse(item):
-    raise UsageError(f"no model for {item}")
+    with pytest.raises(ModelMissingError, match="no model 'no such one'"):
+        list(runner.map(load_model, ["no such one"]))  # an error of a task comes out as itself
 
 
 def test_no_cluster_is_said(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 
 from cli.main import cli
@@ -101,9 +102,18 @@ def test_a_terminated_process_leaves_as_from_an_exception():
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize("name", cli.commands)
-def test_every_command_can_speak_json(name):
-    assert any("--json" in option.opts for option in cli.commands[name].params)
+def leaves(group, above=""):
+    """Commands by name, those of groups with the group's name before theirs."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+@pytest.mark.parametrize(("name", "command"), leaves(cli))
+def test_every_command_can_speak_json(name, command):
+    assert any("--json" in option.opts for option in command.params), name
 
 
 def test_training_speaks_json(capsys):
