@@ -111,7 +111,7 @@ def leaves(group, above=""):
             yield f"{above}{name}", command
 
 
-@pytest.mark.parametrize(("name", "command"), leaves(cli))
+@pytest.mark.parametrize(("name", "command"), list(leaves(cli)))
 def test_every_command_can_speak_json(name, command):
     assert any("--json" in option.opts for option in command.params), name
 
