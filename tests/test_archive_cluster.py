@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ import pytest
 from fuzz import corpus
 from tests import model_support
 from vdmcompress.archive.cluster import Cluster
+from vdmcompress.archive.coder import encode_group
 from vdmcompress.archive.create import create
 from vdmcompress.archive.grouping import GroupSize
+from vdmcompress.archive.settings import Entry, GroupSettings
 from vdmcompress.errors import ModelMissingError, UsageError
-from vdmcompress.model_file import load_model
+from vdmcompress.picture import array_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 HOW = {"model": str(model_support.INTEGER), "threads": 1, "verify": False, "group": GroupSize(images=3)}
@@ -35,6 +39,21 @@ def too_long(number, frame):
     raise TimeoutError(f"the cluster has not done its work in {LIMIT_SECONDS} s")
 
 
+def node():
+    """A small node, with ports that are given: it does not wait for its agents to say theirs."""
+    names = (
+        "metrics_agent_port",
+        "metrics_export_port",
+        "runtime_env_agent_port",
+        "dashboard_agent_listen_port",
+    )
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return {"object_store_memory": STORE_BYTES, **dict(zip(names, ports, strict=True))}
+
+
 @pytest.fixture
 def cluster(monkeypatch, tmp_path):
     """A head without processors, and two nodes with one each; all of it ends with the test."""
@@ -44,14 +63,15 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LIMIT_SECONDS)
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    made = cluster_utils.Cluster()
     try:
-        nodes = [made.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
+        made.add_node(num_cpus=0, include_dashboard=False, **node())
+        nodes = [made.add_node(num_cpus=1, **node()) for _ in range(2)]
         made.wait_for_nodes(timeout=60)
         yield made, nodes
     finally:
@@ -79,8 +99,10 @@ def test_a_lost_node_does_not_change_a_byte(cluster, tmp_path, monkeypatch):
     assert created.groups == 6
     assert target.read_bytes() == plain.read_bytes()
 
-    with pytest.raises(ModelMissingError, match="no model 'no such one'"):
-        list(runner.map(load_model, ["no such one"]))  # an error of a task comes out as itself
+    # an error of a task comes out as itself
+    fails = partial(encode_group, settings=GroupSettings(model="nobody", threads=1))
+    with pytest.raises(ModelMissingError, match="no model 'nobody'"):
+        list(runner.map(fails, [[Entry("a", array_picture(sources[0][1]))]]))
 
 
 def test_no_cluster_is_said(tmp_path, monkeypatch):
