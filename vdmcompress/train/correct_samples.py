@@ -135,12 +135,13 @@ def strips(images: list[NDArray[np.uint8]], engine: Engine, scales: int) -> Iter
 
 def joined(parts: Sequence[Strip]) -> Strip:
     """Strips of equal columns and the same row, one below the other."""
-    whole = {
-        name: np.concatenate([getattr(part.bins, name) for part in parts])
-        for name in ("mean", "scale", "coupling")
-    }
-    x = np.concatenate([part.x for part in parts])
-    return Strip(parts[0].row, x, parts[0].columns, replace(parts[0].bins, **whole))
+    bins = replace(
+        parts[0].bins,
+        mean=np.concatenate([part.bins.mean for part in parts]),
+        scale=np.concatenate([part.bins.scale for part in parts]),
+        coupling=np.concatenate([part.bins.coupling for part in parts]),
+    )
+    return Strip(parts[0].row, np.concatenate([part.x for part in parts]), parts[0].columns, bins)
 
 
 def collect(
