@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.formats import read_pixels
+from vdmcompress.measure.formats import read_pixels
 
 WIDTH_TO_HEIGHT = 4 / 3
 

@@ -14,11 +14,13 @@ from benchmarks.kodak import RESULTS
 README = Path(__file__).resolve().parent.parent / "README.md"
 UNMEASURED = "`make bench IMAGES=folder` measures a folder of images and writes its table here."
 RESULTS_MARK, EFFORTS_MARK = "results", "efforts"
+EFFORTS_FILES = "efforts-"
 
 
 def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """All results of whole image sets, by name; other benchmarks' files in the folder have no totals."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    paths = [path for path in sorted(folder.glob("*.json")) if not path.name.startswith(EFFORTS_FILES)]
+    found = [json.loads(path.read_text()) for path in paths]
     return [result for result in found if "totals" in result]
 
 
@@ -29,17 +31,18 @@ def render(results: Iterable[dict[str, Any]]) -> str:
 
 def render_efforts(folder: Path = RESULTS) -> str:
     """Markdown: size and speed at every effort, one table a set."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("efforts-*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{EFFORTS_FILES}*.json"))]
     return "\n\n".join(_efforts(result) for result in found) or UNMEASURED
 
 
 def _efforts(result: dict[str, Any]) -> str:
-    return "\n".join(_table(f"**{result['efforts']}**, whole images in one process", result["sum"], result))
+    title = f"**{result['name']}**, whole images in one process"
+    return "\n".join(_table(title, result["totals"], result))
 
 
 def _set(result: dict[str, Any]) -> str:
     lines, total = _table(f"**{result['name']}**", result["totals"], result), result["totals"]
-    checked = result["vdmc"].get("encode_verified")
+    checked = result.get("vdmc", {}).get("encode_verified")
     if checked:
         rate = total["mpx"] / checked["files_seconds"]
         lines += ["", f"vdmc's encoding with its check by decoding: {rate:.2f} Mpx/s."]

@@ -12,8 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.formats import PNG, WEBP, Measured, Pixels, measure, read_pixels
 from benchmarks.process import Run, run_files
+from vdmcompress.measure.formats import Measured, Pixels, find_format, measure, read_pixels
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     if not images:
         print(f"no PNG images in {folder}", file=sys.stderr)
         return 2
-    others = {f.name: {name: measure(f, pixels) for name, pixels in images.items()} for f in (PNG, WEBP)}
+    forms = (find_format("png"), find_format("webp"))
+    others = {f.title: {name: measure(f, pixels) for name, pixels in images.items()} for f in forms}
     with tempfile.TemporaryDirectory() as place:
         coded, decoded = Path(place, "coded"), Path(place, "decoded")
         encode, _ = run_files(["encode"], [folder / f"{name}.png" for name in images], coded)

@@ -18,7 +18,7 @@ from cli.report import Report, printable
 from cli.sources import STREAM, Sources
 from cli.streams import Original, check_target, write_target
 from cli.targets import Target
-from cli.workers import Workers
+from vdmcompress.workers import Workers
 
 
 @dataclass(frozen=True)

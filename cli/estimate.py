@@ -18,7 +18,7 @@ from cli.batch import Writing
 from cli.report import Report, printable, shape
 from cli.streams import Original, check_target, read_bytes, read_coded
 from cli.targets import Target
-from cli.workers import processors
+from vdmcompress.workers import processors
 
 if TYPE_CHECKING:
     from cli.decode import DecodeSettings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,165 +13,155 @@ import click
 
 from cli import options
 from cli.batch import tell_sources
-from cli.progress import progress_bar
+from cli.progress import Progress, progress_bar
 from cli.report import Report, printable, shape
 from cli.sources import IMAGE_SUFFIXES, Selection
+from vdmcompress.efforts import effort_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from vdmcompress.model_file import Model
 
 
 @click.command("eval", short_help="Print the bound, coded bits and file size.")
 @options.selection("images")
+@options.effort
 @options.model
+@options.latents
+@click.option(
+    "--sweep",
+    type=click.Choice(["efforts", "latents"]),
+    help="Evaluate the set at every effort that differs, or with every set of latents; one line each.",
+)
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="Take the first N images only.")
 @options.device
 @options.threads
-@options.latents
 @options.reporting
 def evaluate(
     selection: Selection,
+    effort: int,
     model: str | None,
+    latents: str | None,
+    sweep: str | None,
+    limit: int | None,
     device: str,
     threads: int,
-    latents: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Print the VLB by scale, band and level, the coded bits and the file size, in bits per dimension.
 
+    Of several images, or a folder: the whole set with standard errors (each image with -v). What every part
+    of the files takes is told to the last byte, and what is not as it should be in words. Calibrations are
+    mean squared normalised residuals, 1 expected: of the network, and of what the coder used.
+
     The file is the one of the diffusion model, also where `vdmc encode` would take WebP or PNG.
     """
-    sources = selection.find(IMAGE_SUFFIXES, repeats=True)
-    report = Report(sources.total, as_json, quiet, verbose)
+    sources = selection.find(IMAGE_SUFFIXES, repeats=True, folders=True)
+    paths = [source.path for source in sources.files][:limit]
+    settings = settings_of(sweep, effort, model, latents)
+    report = Report(len(paths) * len(settings) + len(sources.unread), as_json, quiet, verbose)
     tell_sources(report, sources, "images")
-    loaded: Model | None = None
-    records = []
-    for path in (source.path for source in sources.files):
-        with report.file(path):
-            from vdmcompress.image_io import read_image
-            from vdmcompress.model_file import load_model
+    swept: list[tuple[Setting, dict[str, Any]]] = []
+    with progress_bar("eval", quiet=quiet) as progress:
+        for index, setting in enumerate(settings):
 
-            pixels = read_image(path)
-            loaded = loaded or load_model(model)
-            record = {
-                "file": str(path),
-                **_evaluate_one(path, pixels, loaded, device, threads, latents, quiet),
-            }
-            records.append(record)
-            report.line(_show(record), record)
-    if len(records) > 1 and not quiet:
-        total = totals(records)
-        click.echo(json.dumps({"status": "total", **total}) if as_json else _show_totals(total))
+            def show(done: float, total: float, what: str, first: int = index * len(paths)) -> None:
+                if progress is not None:
+                    progress(first + done, len(paths) * len(settings), what)
+
+            total = _evaluate_set(paths, setting, device, threads, report, sweep is not None, show)
+            if total is not None:
+                swept.append((setting, total))
+    if sweep is not None:
+        _tell_sweep(swept, report)
     report.finish("evaluated")
 
 
-def _evaluate_one(
-    path: Path,
-    pixels: NDArray[np.uint8],
-    model: Model,
-    device: str,
-    threads: int,
-    latents: str | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    from vdmcompress.cascade import encode_pixels
-    from vdmcompress.container import Header, Kind, file_length
-    from vdmcompress.engine import default_threads
-    from vdmcompress.evaluate import evaluate as run
+@dataclass(frozen=True)
+class Setting:
+    """How a set is coded.  latents: keys of `path.ORDERS`, the smallest file of each image counts."""
+
+    name: str
+    model: str | None
+    latents: tuple[str, ...]
+
+
+def settings_of(sweep: str | None, effort: int, model: str | None, latents: str | None) -> list[Setting]:
+    """What the options ask for; raises click.UsageError where they contradict each other."""
+    from vdmcompress.measure.formats import different_efforts
     from vdmcompress.path import ORDERS
 
-    count = threads or default_threads()
-    with progress_bar(path.name, quiet=quiet) as progress:
-        encoded = encode_pixels(pixels, model, count, progress, device, ORDERS[latents or "one"])
-        result = run(pixels, model, count, device, encoded)
-    height, width, channels = result["height"], result["width"], result["channels"]
-    crc = zlib.crc32(pixels.tobytes())
-    header = Header(
-        Kind.DIFFUSION, width, height, channels, crc, model.hash8, encoded.plan, len(encoded.lanes)
-    )
-    size = file_length(header, encoded.lanes)
-    extra = {"model": model.name, "file_bytes": size, "header_bytes": size - result["payload_bytes"]}
-    return summarise({**extra, **result})
+    if sweep is not None and latents is not None:
+        raise click.UsageError("--sweep goes through sets of latents: leave --latents out")
+    if sweep == "efforts" and model is not None:
+        raise click.UsageError("--sweep efforts goes through models: leave --model out")
+    wanted = effort_of(effort)
+    if sweep == "efforts":
+        chosen = {f"-e {number}": effort_of(number) for number in different_efforts()}
+        return [Setting(name, each.model, each.latents) for name, each in chosen.items()]
+    named = model or wanted.model
+    if sweep == "latents":
+        return [Setting(f"--latents {way}", named, (way,)) for way in ORDERS]
+    return [Setting(f"-e {effort}", named, wanted.latents if latents is None else (latents,))]
 
 
-def summarise(record: dict[str, Any]) -> dict[str, Any]:
-    """Add bits per dimension to bits and bytes, and how far the file is above the VLB in per cent."""
-    values = record["width"] * record["height"] * record["channels"]
-    rows = [
-        {**row, "vlb_bpd": row["vlb_bits"] / values, "coded_bpd": row["coded_bits"] / values}
-        for row in record["rows"]
-    ]
-    return {
-        **record,
-        "values": values,
-        "vlb_bpd": record["vlb_bits"] / values,
-        "coded_bpd": record["coded_bits"] / values,
-        "file_bpd": 8 * record["file_bytes"] / values,
-        "above_vlb_percent": _above(8 * record["file_bytes"], record["vlb_bits"]),
-        "rows": rows,
-    }
+def _evaluate_set(
+    paths: Sequence[Path],
+    setting: Setting,
+    device: str,
+    threads: int,
+    report: Report,
+    swept: bool,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Evaluate all images with one setting; the totals, which are told unless they are one of a sweep."""
+    from vdmcompress.image_io import read_picture
+    from vdmcompress.measure.evaluation import evaluate_picture, totals
+    from vdmcompress.model_file import load_model
+
+    records = []
+    loaded: Model | None = None
+    began = time.perf_counter()
+    for done, path in enumerate(paths):
+        with report.file(path):
+
+            def show(share: float, done: int = done, path: Path = path) -> None:
+                progress(done + share, len(paths), f"{setting.name} {printable(path.name)}")
+
+            show(0.0)
+            picture = read_picture(path)
+            loaded = loaded or load_model(setting.model)
+            record = evaluate_picture(picture, loaded, device, threads, setting.latents, show)
+            records.append({"file": str(path), **record})
+            if report.as_json and not swept:
+                click.echo(json.dumps({"status": "ok", **records[-1]}))
+            elif not report.quiet and not swept and (len(paths) == 1 or report.verbose):
+                _show(f"{printable(path)}: {shape(record)}, model {record['model']}", records[-1])
+    if not records:
+        return None
+    total = {**totals(records), "seconds": round(time.perf_counter() - began, 2)}
+    if len(records) > 1 and not swept and not report.quiet:
+        if report.as_json:
+            click.echo(json.dumps({"status": "total", **total}))
+        else:
+            _show(f"{len(records)} images, {total['values'] / 1e6:.2f} million values", total)
+    return total
 
 
-def totals(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The whole set: bits over values, by scale, band and level too, and how many images each plan served."""
-    values = sum(r["values"] for r in records)
-    vlb, coded = (sum(r[key] for r in records) for key in ("vlb_bits", "coded_bits"))
-    size = sum(r["file_bytes"] for r in records)
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in (row for record in records for row in record["rows"]):
-        key = (row["scale"], row["band"], row["level"])
-        new = {"scale": key[0], "band": key[1], "level": key[2], "vlb_bpd": 0.0, "coded_bpd": 0.0}
-        found = rows.setdefault(key, new)
-        found["vlb_bpd"] += row["vlb_bits"] / values
-        found["coded_bpd"] += row["coded_bits"] / values
-    return {
-        "files": len(records),
-        "file_bytes": size,
-        "vlb_bpd": vlb / values,
-        "coded_bpd": coded / values,
-        "file_bpd": 8 * size / values,
-        "above_vlb_percent": _above(8 * size, vlb),
-        "plans": {str(plan): count for plan, count in sorted(Counter(r["plan"] for r in records).items())},
-        "rows": sorted(rows.values(), key=lambda row: (row["scale"] is None, row["scale"])),
-    }
+def _show(title: str, found: Mapping[str, Any]) -> None:
+    """An image or a set: table by scale, band and level, the way from VLB to file, what was found."""
+    from cli.measure_tables import print_evaluation
+
+    print_evaluation(title, found)
 
 
-def _above(bits: float, vlb: float) -> float:
-    return 100 * (bits / vlb - 1) if vlb > 0 else float("inf")
+def _tell_sweep(swept: Sequence[tuple[Setting, dict[str, Any]]], report: Report) -> None:
+    if report.as_json:
+        for setting, total in swept:
+            head = {"setting": setting.name, "model": setting.model, "latents": setting.latents}
+            click.echo(json.dumps({"status": "total", **head, **total}))
+    elif swept and not report.quiet:
+        from cli.measure_tables import print_sweep
 
-
-def _sum_line(record: dict[str, Any]) -> str:
-    return (
-        f"VLB {record['vlb_bpd']:.4f} bpd, coded {record['coded_bpd']:.4f}, "
-        f"file {record['file_bpd']:.4f} ({record['file_bytes']:,} bytes), "
-        f"{record['above_vlb_percent']:+.2f} % on the VLB"
-    )
-
-
-def _show(record: dict[str, Any]) -> str:
-    size = shape(record)
-    title = f"{printable(record['file'])}: {size}, model {record['model']}, plan {record['plan']}"
-    return "\n".join([title, *_table(record["rows"]), f"  {_sum_line(record)}"])
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [
-        f"  {'scale':>5} {'band':>5} {'level':>6} {'VLB bpd':>10} {'coded bpd':>10} {'calibration':>12}",
-    ]
-    for row in rows:
-        scale = "-" if row["scale"] is None else row["scale"]
-        known = row.get("calibration")
-        calibration = "-" if known is None else f"{known:.3f}"
-        figures = f"{row['vlb_bpd']:>10.4f} {row['coded_bpd']:>10.4f} {calibration:>12}"
-        lines.append(f"  {scale:>5} {row['band']:>5} {row['level']:>6} {figures}")
-    return lines
-
-
-def _show_totals(total: dict[str, Any]) -> str:
-    plans = ", ".join(f"plan {plan}: {count}" for plan, count in total["plans"].items())
-    title = f"{total['files']} images ({plans})"
-    return "\n".join([title, *_table(total["rows"]), f"  {_sum_line(total)}"])
+        print_sweep([(setting.name, setting.model or "", total) for setting, total in swept])

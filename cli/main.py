@@ -9,7 +9,22 @@ from typing import Any, NoReturn
 
 import click
 
-from cli import decode, encode, eval, info, models, report, selftest, train, verify
+from cli import (
+    archive,
+    bench,
+    compare,
+    decode,
+    encode,
+    eval,
+    info,
+    lab,
+    models,
+    page,
+    report,
+    selftest,
+    train,
+    verify,
+)
 
 
 class Group(click.Group):
@@ -77,10 +92,15 @@ for command in (
     decode.decode,
     info.info,
     verify.verify,
+    archive.archive,
     eval.evaluate,
+    compare.compare,
+    bench.bench,
+    page.page,
     selftest.selftest,
     models.models,
     train.train,
+    lab.lab,
 ):
     cli.add_command(command)
 

@@ -12,15 +12,21 @@ from cli.report import Report
 @click.command()
 @options.reporting
 def models(as_json: bool, quiet: bool, verbose: bool) -> None:
-    """List the models: name, hash, size. More are looked for in the folders of VDMC_MODEL_PATH."""
-    from vdmcompress.model_file import SEARCH_VARIABLE, list_models
+    """List the models: name, hash, size, and what the shipped ones are for.
+
+    More are looked for in the folders of VDMC_MODEL_PATH.
+    """
+    from vdmcompress.choice import serves
+    from vdmcompress.model_file import SEARCH_VARIABLE, list_models, shipped_folder
 
     report = Report(1, as_json, quiet, verbose)
     with report.file(Path("models")):
         found = list_models()
         for model in found:
-            record = asdict(model)
-            report.line(f"{model.name}  {model.hash}  {model.bytes:,} bytes  {model.path}", record)
+            use = serves(model.name) if Path(model.path).parent == shipped_folder() else ""
+            record = asdict(model) | {"serves": use or None}
+            line = f"{model.name}  {model.hash}  {model.bytes:,} bytes  {model.path}"
+            report.line(f"{line}{f'  ({use})' if use else ''}", record)
         if not found:
             report.note(f"no models: the package holds none, and {SEARCH_VARIABLE} names no folder with one")
     report.finish("listed")

@@ -115,7 +115,12 @@ effort = click.option(
     show_default=True,
     help="1 (fastest) to 9 (smallest); decides model and latents where these are not given.",
 )
-model = click.option("-m", "--model", help="Model: a name, a hash or a file (see `vdmc models`).")
+model = click.option(
+    "-m",
+    "--model",
+    show_default="auto, by size and effort",
+    help="Model: a name, a hash or a file (see `vdmc models`).",
+)
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -161,7 +166,7 @@ def thread_count(threads: int, jobs: int = 1) -> int | None:
     """What the library takes: None for all cores, which several processes share."""
     if threads or jobs == 1:
         return threads or None
-    from cli.workers import processors
+    from vdmcompress.workers import processors
 
     return max(1, processors() // jobs)
 

@@ -1,7 +1,8 @@
 """Which files a command works on: those named, those in folders (-r), those in a list (--files-from).
 
-A folder is taken with -r only.  Of what it holds, files with the command's suffixes are taken, in the order
-of their names; hidden files and folders, symbolic links and anything that is no regular file are left out.
+A folder is taken with -r only; commands that measure take the files right in it without.  Of what it holds,
+files with the command's suffixes are taken, in the order of their names; hidden files and folders, symbolic
+links and anything that is no regular file are left out.
 What the user names himself is taken as it is, links included.
 """
 
@@ -61,11 +62,26 @@ class Selection:
     files_from: Path | None = None
     null: bool = False
 
-    def find(self, suffixes: Sequence[str], repeats: bool = False) -> Sources:
+    def find(self, suffixes: Sequence[str], repeats: bool = False, folders: bool = False) -> Sources:
         """The inputs, each once unless repeats are wanted.
+
+        folders: a named folder stands for the files in it without -r too, but not for folders within it.
 
         Raises click.UsageError where nothing is named, or standard input is named for two things.
         """
+        named = self.named()
+        walk = _Walk(tuple(suffixes))
+        found = list(self._each(named, walk, folders))
+        if not repeats:
+            first: dict[str, Source] = {}
+            for source in found:
+                first.setdefault(os.path.abspath(source.path), source)
+            found = list(first.values())
+        many = self.recursive or self.files_from is not None or len(named) > 1 or len(found) > 1
+        return Sources(tuple(found), tuple(walk.unread), walk.left_out, many)
+
+    def named(self) -> list[Path]:
+        """What the user named; the list of --files-from is read.  Raises as `find`."""
         named = list(self.inputs)
         if self.files_from is not None:
             if self.files_from == STREAM and STREAM in named:
@@ -75,20 +91,18 @@ class Selection:
             raise click.UsageError("-0 says how --files-from is written: give --files-from FILE")
         elif not named:
             raise click.UsageError("no input: name files, folders with -r, or a list with --files-from")
-        walk = _Walk(tuple(suffixes))
-        found: list[Source] = []
+        return named
+
+    def each(self, named: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Source]:
+        """The inputs one by one, as often as named; folders that cannot be listed are passed over."""
+        return self._each(named, _Walk(tuple(suffixes)))
+
+    def _each(self, named: Sequence[Path], walk: "_Walk", folders: bool = False) -> Iterator[Source]:
         for path in named:
-            if self.recursive and path != STREAM and os.path.isdir(path):
-                found += walk.folder(path, Path())
+            if (self.recursive or folders) and path != STREAM and os.path.isdir(path):
+                yield from walk.folder(path, Path(), self.recursive)
             else:
-                found.append(Source(path))
-        if not repeats:
-            first: dict[str, Source] = {}
-            for source in found:
-                first.setdefault(os.path.abspath(source.path), source)
-            found = list(first.values())
-        many = self.recursive or self.files_from is not None or len(named) > 1
-        return Sources(tuple(found), tuple(walk.unread), walk.left_out, many)
+                yield Source(path)
 
 
 @dataclass
@@ -99,7 +113,7 @@ class _Walk:
     unread: list[tuple[Path, OSError]] = field(default_factory=list)
     left_out: int = 0
 
-    def folder(self, folder: Path, below: Path) -> Iterator[Source]:
+    def folder(self, folder: Path, below: Path, deep: bool = True) -> Iterator[Source]:
         try:
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
@@ -109,7 +123,7 @@ class _Walk:
         for entry in found:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if deep and entry.is_dir(follow_symlinks=False):
                 yield from self.folder(folder / entry.name, below / entry.name)
             elif entry.is_file(follow_symlinks=False) and entry.name.lower().endswith(self.suffixes):
                 yield Source(folder / entry.name, below)

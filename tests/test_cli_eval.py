@@ -1,32 +1,41 @@
 """`vdmc eval`, `selftest`, `models` and `train`: what they say of what the library found."""
 
 import json
-import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cli.train import by_band, configuration, show
 from tests.cli_support import colours, save
 from vdmcompress.container import Header, Kind, pack
+from vdmcompress.efforts import effort_of
+from vdmcompress.measure import evaluation
+from vdmcompress.measure.formats import different_efforts
+from vdmcompress.path import ORDERS
 
 ROWS = [
-    {"scale": 0, "band": "HL", "level": 1, "vlb_bits": 300.0, "coded_bits": 310.0, "calibration": 1.25},
-    {"scale": None, "band": "top", "level": 0, "vlb_bits": 500.0, "coded_bits": 506.0, "calibration": None},
+    {"scale": 0, "band": "HL", "level": 1, "values": 90, "positions": 30, "drawn": True}
+    | {"vlb_bits": 300.0, "coded_bits": 310.0, "calibration": 1.25, "network_calibration": 1.5},
+    {"scale": None, "band": "top", "level": 0, "values": 12, "positions": 4, "drawn": False}
+    | {"vlb_bits": 500.0, "coded_bits": 506.0, "calibration": None, "network_calibration": None},
 ]
 HASH = bytes(range(8))
 LANES = [b"x" * 40, b"y" * 60]
 
 
 @pytest.fixture
-def evaluation(monkeypatch):
+def evaluated(monkeypatch):
     """A library whose evaluation of any image is known; gives the calls."""
     calls = []
 
     def encode_pixels(pixels, model, threads, progress, device, order):
-        return SimpleNamespace(lanes=LANES, plan=pixels.shape[1] % 2)
+        lanes = [lane + bytes(order[0]) for lane in LANES]
+        return SimpleNamespace(lanes=lanes, plan=pixels.shape[1] % 2)
 
-    def evaluate(pixels, model, threads, device, encoded):
+    def evaluate(pixels, model, threads, device, encoded, progress):
         calls.append((pixels.shape, model.name, threads, device))
         height, width = pixels.shape[:2]
         return {
@@ -35,7 +44,8 @@ def evaluation(monkeypatch):
             "channels": 1 if pixels.ndim == 2 else 3,
             "plan": encoded.plan,
             "vlb_bits": 800.0,
-            "coded_bits": 816.0,
+            "coded_bits": 786.0,
+            "head_bits": 14.0,
             "payload_bytes": sum(map(len, encoded.lanes)),
             "rows": ROWS,
         }
@@ -43,8 +53,8 @@ def evaluation(monkeypatch):
     def load_model(name):
         return SimpleNamespace(name=name or "photo", hash8=HASH)
 
-    monkeypatch.setitem(sys.modules, "vdmcompress.evaluate", SimpleNamespace(evaluate=evaluate))
-    monkeypatch.setitem(sys.modules, "vdmcompress.cascade", SimpleNamespace(encode_pixels=encode_pixels))
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "encode_pixels", encode_pixels)
     monkeypatch.setattr("vdmcompress.model_file.load_model", load_model)
     return calls
 
@@ -53,24 +63,32 @@ def file_bytes(width, plan):
     return len(pack(Header(Kind.DIFFUSION, width, 16, 3, 0, HASH, plan, len(LANES)), LANES))
 
 
-def test_eval_prints_bits_per_dimension_by_row(vdmc, evaluation, picture):
+def test_eval_prints_bits_per_dimension_by_row(vdmc, evaluated, picture):
     result = vdmc("eval", picture, "-T", "1")
     assert result.exit_code == 0, result.stderr
-    assert evaluation == [((16, 24, 3), "photo", 1, "auto")]
+    assert evaluated == [((16, 24, 3), "photo", 1, "auto")]
     values, size = 16 * 24 * 3, file_bytes(24, 0)
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert ["0", "HL", "1", f"{300 / values:.4f}", f"{310 / values:.4f}", "1.250"] in rows
-    assert ["-", "top", "0", f"{500 / values:.4f}", f"{506 / values:.4f}", "-"] in rows
-    above = 100 * (8 * size / 800 - 1)
-    assert f"file {8 * size / values:.4f} ({size:,} bytes), {above:+.2f} % on the VLB" in result.stdout
+    first = ["0", "HL", "1", f"{300 / values:.4f}", f"{310 / values:.4f}", "+3.33", "%", "(1.50)", "(1.25)"]
+    assert first in rows
+    assert ["-", "top", "0", f"{500 / values:.4f}", f"{506 / values:.4f}", "+1.20", "%", "-", "-"] in rows
+    above = f"{100 * (8 * size / 800 - 1):+.2f}"
+    whole = ["file", f"{8 * size:,}", f"{8 * size / values:.5f}", f"{size:,}", "bytes,", above]
+    assert [*whole, "%", "on", "the", "VLB"] in rows
+    names = ("VLB", "coding", "heads", "header")
+    found = [cells for cells in rows if cells and cells[0] in names]
+    steps = {cells[0]: float(cells[1].replace(",", "")) for cells in found}
+    assert steps == {"VLB": 800, "coding": -14, "heads": 14, "header": 8 * (size - 100)}
+    assert f"together {size:,}" in result.stdout
 
 
-def test_eval_json_sums_the_set_and_its_plans(vdmc, evaluation, picture, tmp_path):
+def test_eval_json_sums_the_set_and_its_plans(vdmc, evaluated, picture, tmp_path):
     odd = save(colours(16, 25), tmp_path / "odd.png")
     lines = vdmc("eval", "--json", "-m", "mine", picture, odd, picture).stdout.splitlines()
     first, _, _, total = (json.loads(line) for line in lines)
     assert (first["model"], first["file"]) == ("mine", str(picture))
-    assert first["file_bytes"] == first["header_bytes"] + first["payload_bytes"] == file_bytes(24, 0)
+    assert first["file_bytes"] == sum(first["parts"].values()) == file_bytes(24, 0)
+    assert first["parts"]["payload"] == first["payload_bytes"] == 100
     assert first["vlb_bpd"] == pytest.approx(800 / (16 * 24 * 3))
     assert first["rows"][1]["coded_bpd"] == pytest.approx(506 / (16 * 24 * 3))
     assert total["files"] == 3
@@ -79,6 +97,50 @@ def test_eval_json_sums_the_set_and_its_plans(vdmc, evaluation, picture, tmp_pat
     assert total["file_bytes"] == 2 * file_bytes(24, 0) + file_bytes(25, 1)
     assert [row["band"] for row in total["rows"]] == ["HL", "top"]
     assert sum(row["vlb_bpd"] for row in total["rows"]) == pytest.approx(total["vlb_bpd"])
+    assert total["parts"]["payload"] == 300
+    assert sum(total["parts"].values()) == total["file_bytes"]
+
+
+def test_eval_takes_a_folder_and_tells_each_image_with_v_only(vdmc, evaluated, picture):
+    save(colours(16, 25), picture.parent / "odd.png")
+    result = vdmc("eval", picture.parent)
+    assert result.exit_code == 0, result.stderr
+    assert "picture.png" not in result.stdout
+    assert "2 images, 0.00 million values" in result.stdout
+    assert "± s.e." in result.stdout
+    assert "picture.png: 24x16 RGB, model photo" in vdmc("eval", "-v", picture.parent).stdout
+    assert len(vdmc("eval", "--limit", "1", "--json", picture.parent).stdout.splitlines()) == 1
+
+
+def test_eval_explains_the_bytes_of_alpha_and_metadata(vdmc, evaluated, tmp_path):
+    path = tmp_path / "alpha.png"
+    info = PngInfo()
+    info.add_text("Comment", "words " * 30)
+    Image.fromarray(np.dstack((colours(16, 24), colours(16, 24)[..., 0]))).save(path, pnginfo=info)
+    (record,) = (json.loads(line) for line in vdmc("eval", "--json", path).stdout.splitlines())
+    assert {"alpha", "kind and length of alpha", "metadata", "mode and depth"} <= record["parts"].keys()
+    assert sum(record["parts"].values()) == record["file_bytes"]
+    palette = tmp_path / "palette.png"
+    Image.fromarray(colours(9, 9)).quantize(4).save(palette)
+    refused = vdmc("eval", palette)
+    assert refused.exit_code == 2
+    assert "palette is not coded by diffusion" in refused.stderr
+
+
+def test_sweeps_go_through_efforts_and_latents(vdmc, evaluated, picture):
+    result = vdmc("eval", "--sweep", "latents", picture)
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if "--latents" in line]
+    assert [cells[1] for cells in rows] == list(ORDERS)
+    sizes = [file_bytes(24, 0) + 2 * order[0] for order in ORDERS.values()]
+    assert [int(cells[-4].replace(",", "")) for cells in rows] == sizes
+    lines = vdmc("eval", "--sweep", "efforts", "--json", picture).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [each["setting"] for each in found] == [f"-e {e}" for e in different_efforts()]
+    assert found[0]["model"] == effort_of(1).model
+    assert found[-1]["file_bytes"] == min(sizes)
+    for wrong in (("latents", "--latents", "all"), ("efforts", "-m", "mine")):
+        assert vdmc("eval", "--sweep", *wrong, picture).exit_code == 2
 
 
 def test_eval_with_a_missing_model_is_4(vdmc, picture):

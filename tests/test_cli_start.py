@@ -27,6 +27,11 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["encode", "--help"],
         ["decode", "--help"],
         ["train", "--help"],
+        ["bench", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
+        ["lab"],
+        ["lab", "--help"],
         ["info", "FILE"],
     ],
 )
@@ -48,7 +53,21 @@ def test_help_and_info_import_nothing_heavy(tmp_path, arguments):
 
 def test_help_names_every_command_and_exit_code(vdmc):
     text = vdmc("--help").stdout
-    for command in ("encode", "decode", "info", "verify", "eval", "selftest", "models", "train"):
+    for command in (
+        "encode",
+        "decode",
+        "info",
+        "verify",
+        "eval",
+        "compare",
+        "bench",
+        "report",
+        "selftest",
+        "models",
+        "train",
+        "lab",
+        "archive",
+    ):
         assert f"\n  {command} " in text
     for code in ("0 all done", "3 damaged", "4 model", "5 limit", "6 this machine", "130 interrupted"):
         assert code in " ".join(text.split())

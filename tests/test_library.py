@@ -30,12 +30,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_examples_of_the_page_run(capsys):
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     names: dict[str, object] = {}
     for block in BLOCKS:
         exec(compile(block, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
     assert "64x48, 3 channels" in said
+    assert "2 images in" in said
+    assert "folder/b.png 31 20" in said
     assert "stopped halfway" in said
     assert "damaged file: the CRC-32" in said
     assert "allowed are 1000" in said

@@ -38,7 +38,7 @@ def test_every_requirement_is_pinned():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     wanted = names(PROJECT["project"]["dependencies"])
-    for extra in ("test", "bench"):
+    for extra in ("test", "bench", "cluster"):
         wanted |= names(PROJECT["project"]["optional-dependencies"][extra])
     assert wanted <= set(pinned), wanted - set(pinned)
     assert pinned["torch"] == "2.13.0"

@@ -9,6 +9,10 @@
     vdmcompress.decode_file("a.vdm", "back.png")
     header = vdmcompress.peek_file("a.vdm")
 
+    vdmcompress.create_archive("a.vdma", ["a.png", "b.png"])
+    with vdmcompress.Archive("a.vdma") as archive:
+        picture = archive.read("a.png")
+
 Examples stand in docs/library.md; `import vdmcompress.pillow` teaches Pillow to open and save the files.
 All errors are children of VdmError; their tree stands in vdmcompress.errors.
 """
@@ -29,10 +33,13 @@ from vdmcompress.errors import (
 if TYPE_CHECKING:
     from vdmcompress.api import decode, decode_picture, encode, peek
     from vdmcompress.api_files import decode_file, encode_file, peek_file
+    from vdmcompress.archive.create import create as create_archive
+    from vdmcompress.archive.reader import Archive
     from vdmcompress.container import Header, Limits
     from vdmcompress.picture import Picture
 
 __all__ = [
+    "Archive",
     "DamagedFileError",
     "DefectError",
     "Header",
@@ -44,6 +51,7 @@ __all__ = [
     "UnsupportedImageError",
     "UsageError",
     "VdmError",
+    "create_archive",
     "decode",
     "decode_file",
     "decode_picture",
@@ -54,6 +62,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Archive": "archive.reader",
+    "create_archive": "archive.create",
     "decode": "api",
     "decode_file": "api_files",
     "decode_picture": "api",
@@ -65,6 +75,8 @@ _LAZY = {
     "Limits": "container",
     "Picture": "picture",
 }
+_NAMES = {"create_archive": "create"}
+"""Names that are others where they are defined."""
 
 
 def __getattr__(name: str) -> Any:
@@ -73,4 +85,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), _NAMES.get(name, name))

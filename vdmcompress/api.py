@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress.border import guarded
+from vdmcompress.choice import models_for
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
@@ -86,14 +87,14 @@ def encode(
 
     image: uint8 or uint16 array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of grey or RGB, the last channel of
     2 and 4 being alpha; a Pillow image of mode 1, L, LA, P, RGB, RGBA or I;16, with the ICC profile, EXIF,
-    XMP, resolution and transparency of its info; or a Picture.  effort: 1 (fastest) to 9 (smallest), see
-    `efforts.py`; it decides what model and latents are unless these are given.  model: a name, a hash or a
-    path.  latents: which scales code with chains of latents, a key of `path.ORDERS`: one (the second-finest),
-    all or none.  threads: default all processors.  device: auto, cpu or cuda; neither alters the bytes.
-    verify: decode the bytes and compare.  progress: called with (done, total, what).  memory: bytes that
-    diffusion may make the process take, None for any number; it does not alter the bytes.  limits: what is
-    refused as too large.  Diffusion serves 8-bit grey and RGB, with alpha coded apart; palettes and other
-    depths are coded classically, without a model.
+    XMP, resolution and transparency of its info; or a Picture. effort: 1 (fastest) to 9 (smallest), see
+    `efforts.py`; it decides what model and latents are unless these are given. model: a name, a hash or a
+    path, "auto" or None for what `choice.models_for` finds. latents: which scales code with chains of
+    latents, a key of `path.ORDERS`: one (the second-finest), all or none. threads: default all processors.
+    device: auto, cpu or cuda; neither alters the bytes. verify: decode the bytes and compare. progress:
+    called with (done, total, what). memory: bytes that diffusion may make the process take, None for any
+    number; it does not alter the bytes. limits: what is refused as too large. Diffusion serves 8-bit grey and
+    RGB, with alpha coded apart; palettes and other depths are coded classically, without a model.
 
     Raises UnsupportedImageError, LimitError, ModelMissingError, UsageError, and MachineError where the bytes
     do not decode to the image.
@@ -105,15 +106,17 @@ def encode(
     picture = _as_picture(image, limits)
     chosen, data, beside = None, b"", 0
     if by_diffusion(picture):
-        chosen = _load_model(model or wanted.model)
         ways = wanted.latents if latents is None else (latents,)
-        tried = [_encode_diffusion(picture, chosen, ORDERS[way], work) for way in ways]
-        made = [file for file in tried if file is not None]
-        data, beside = min(made, key=lambda file: len(file[0]), default=(b"", 0))
+        for name in models_for(picture.height, picture.width, wanted, model):
+            tried = _load_model(name)
+            for way in ways:
+                file = _encode_diffusion(picture, tried, ORDERS[way], work)
+                if file is not None and (not data or len(file[0]) < len(data)):
+                    chosen, data, beside = tried, *file
     if not data:
-        data = _encode_classical(picture)
+        data = encode_classically(picture)
     elif may_beat(picture.colour, len(data) - beside, careful=wanted.careful, threads=work.thread_count):
-        data = min(data, _encode_classical(picture), key=len)
+        data = min(data, encode_classically(picture), key=len)
     if verify:
         _verify(data, picture, chosen, work.labelled("verify"), limits)
     return data
@@ -249,7 +252,7 @@ def _encode_diffusion(
     return (pack(header, parts), beside) if held else None
 
 
-def _encode_classical(picture: Picture) -> bytes:
+def encode_classically(picture: Picture) -> bytes:
     kind, payload = encode_classical(picture.pixels, picture.depth, picture.mode is Mode.PALETTE)
     return pack(_header(kind, picture), [payload])
 

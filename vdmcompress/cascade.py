@@ -28,7 +28,7 @@ from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
 from vdmcompress.memory import choose_tile
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan
+from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan, lane_count
 from vdmcompress.transform import (
     Bands,
     check_range,
@@ -57,14 +57,6 @@ class Encoded:
     lanes: list[bytes]
     plan: int
     ledger: Ledger
-
-
-def lane_count(height: int, width: int) -> int:
-    """Lanes of the stack, by image size: 1 below 64x64, up to 16; a lane costs 5 to 8 bytes."""
-    lanes = 1
-    while lanes < 16 and lanes * 16384 < height * width:
-        lanes *= 2
-    return lanes
 
 
 class BandChain:

@@ -20,10 +20,13 @@ __all__ = [
     "MAX_METADATA",
     "Chunk",
     "chunk_fault",
+    "decompress",
     "describe_chunks",
     "find_chunk",
+    "pack_list",
     "pack_section",
     "palette_of",
+    "read_list",
     "read_section",
     "strip_chunks",
 ]
@@ -125,7 +128,7 @@ def chunk_fault(chunks: Sequence[Chunk], indexed: bool) -> str | None:
 
 def pack_section(chunks: Sequence[Chunk]) -> bytes:
     """The section of sound chunks, at least one.  LimitError beyond MAX_METADATA or MAX_CHUNKS."""
-    raw = _pack_list(chunks)
+    raw = pack_list(chunks)
     if len(raw) > MAX_METADATA:
         raise LimitError(
             f"metadata of {len(raw)} bytes, allowed are {MAX_METADATA}; leave it out (vdmc encode --strip)"
@@ -152,22 +155,23 @@ def read_section(reader: Reader) -> tuple[Chunk, ...]:
     if not 0 < stored <= length:
         raise damaged(f"metadata of {length} bytes in {stored}")
     data = reader.take(stored)
-    return _read_list(data if stored == length else _decompress(data, length))
+    return read_list(data if stored == length else decompress(data, length))
 
 
-def _decompress(data: bytes, length: int) -> bytes:
-    """Exactly ``length`` bytes out of a zlib stream that ends there."""
+def decompress(data: bytes, length: int, where: str = "its metadata") -> bytes:
+    """Exactly ``length`` bytes out of a zlib stream that ends there; DamagedFileError for any other."""
     stream = zlib.decompressobj()
     try:
         raw = stream.decompress(data, length + 1)
     except zlib.error as error:
-        raise damaged(f"its metadata: {error}") from error
+        raise damaged(f"{where}: {error}") from error
     if len(raw) != length or not stream.eof or stream.unused_data:
-        raise damaged(f"its metadata do not decompress to {length} bytes")
+        raise damaged(f"{where} do not decompress to {length} bytes")
     return raw
 
 
-def _pack_list(chunks: Sequence[Chunk]) -> bytes:
+def pack_list(chunks: Sequence[Chunk]) -> bytes:
+    """The list of sound chunks, as a section holds it."""
     parts, late = [], False
     for chunk in chunks:
         if chunk.late and not late:
@@ -177,7 +181,8 @@ def _pack_list(chunks: Sequence[Chunk]) -> bytes:
     return b"".join(parts)
 
 
-def _read_list(raw: bytes) -> tuple[Chunk, ...]:
+def read_list(raw: bytes) -> tuple[Chunk, ...]:
+    """Chunks of a list.  Raises like `read_section`."""
     reader = Reader(memoryview(raw), where="metadata")
     chunks: list[Chunk] = []
     late = False

@@ -18,7 +18,7 @@ from vdmcompress.errors import DECODER_ERRORS, damaged
 from vdmcompress.picture import Samples, mode_of
 from vdmcompress.png import parse_png, png_of, png_samples, png_size
 
-__all__ = ["WEBP_SIDE", "decode_classical", "encode_classical", "may_beat"]
+__all__ = ["WEBP_SIDE", "decode_classical", "encode_classical", "may_beat", "small_size"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -114,6 +114,13 @@ def may_beat(pixels: Pixels, size: int, *, careful: bool = True, threads: int = 
 def _other(size: int, estimate: float) -> bool:
     """What `may_beat` says of an image that is no photograph."""
     return size * OTHER_MARGIN + SLACK_BYTES > estimate
+
+
+def small_size(pixels: Pixels) -> int | None:
+    """Bytes that WebP takes with little effort, of images of up to SMALL_PIXELS; None for larger ones."""
+    if pixels.shape[0] * pixels.shape[1] > SMALL_PIXELS:
+        return None
+    return _size(pixels, 2, 75)
 
 
 def decode_classical(kind: Kind, data: bytes | memoryview, header: Header) -> Samples:

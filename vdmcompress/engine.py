@@ -27,6 +27,12 @@ BACKENDS = (*CPU_BACKENDS, "cuda_float")
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
 
+BATCH_POSITIONS = 1 << 12
+"""Positions of a band up to which many of them are evaluated together."""
+
+BATCH_AT_ONCE = 1 << 14
+"""Positions that are evaluated together by one thread: what keeps a stream in the cache."""
+
 
 def default_threads() -> int:
     """Processors that this process may use."""
@@ -195,6 +201,38 @@ class Engine:
             linear[:, y, x] = piece
 
         list(self._pool.map(tile, self._tiles(count, w)))
+        return sums, linear
+
+    def evaluate_batch(
+        self, row: int, raw: NDArray[np.int16], part: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Head sums int32 (n, h, w, 12) and linear predictions int32 (3, n, h, w) of n bands of one size.
+
+        raw int16 (n, 15, h, w): features.  Each band is computed as if it were alone: small ones many at a
+        time, large ones in tiles.  part: as in `evaluate`.
+        """
+        count, _, h, w = raw.shape
+        sums = np.empty((count, h, w, PART), np.int32)
+        linear = np.empty((3, count, h, w), np.int32)
+        if h * w > BATCH_POSITIONS:
+            for i in range(count):
+                sums[i], linear[:, i] = self.evaluate(row, raw[i], slice(0, h), part)
+            return sums, linear
+        evaluation, prepared = self._evaluation(row)
+        channels = slice(PART * part, PART * (part + 1))
+        weights = evaluation.linear[3 * part : 3 * part + 3]
+
+        def some(bands: slice) -> None:
+            u = np.empty((bands.stop - bands.start, h, w, FEATURES), np.uint8)
+            piece = np.empty((3, h, w), np.int32)
+            for i in range(bands.start, bands.stop):
+                pack_features(raw[i], 0, 0, u[i - bands.start])
+                linear_predict(raw[i], weights, 0, 0, piece)
+                linear[:, i] = piece
+            sums[bands] = self.backend.run_batch(prepared, u)[..., channels]
+
+        parts = -(-count * h * w // min(self.tile**2, BATCH_AT_ONCE))
+        list(self._pool.map(some, _cut(count, min(count, max(parts, self.threads)))))
         return sums, linear
 
     def _tiles(self, rows: int, columns: int) -> list[tuple[slice, slice]]:

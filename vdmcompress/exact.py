@@ -149,6 +149,9 @@ class Backend(Protocol):
         margins: rows and columns of the result that nobody will read, which may hold anything.
         """
 
+    def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Head sums int32 (n, h, w, 24) for n inputs u8 (n, h, w, 30), each alone with zeros around it."""
+
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:
     """Inputs for known answers, u8 (h, w, 30): extremes, stripes, a ramp, hashed noise, rows as in images.

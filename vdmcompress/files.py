@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from vdmcompress.errors import UsageError, WriteError
 
-__all__ = ["IMAGE_FORMATS", "check_output", "ignores_case", "write_file"]
+__all__ = ["IMAGE_FORMATS", "check_output", "ignores_case", "publish", "write_file"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -79,6 +79,28 @@ def write_file(
     except OSError as error:
         if error.errno is None:
             raise
+        raise _write_error(target, error) from error
+
+
+def publish(part: Path, path: PathLike, *, force: bool = False) -> None:
+    """Give a file that is complete its name, as `write_file` does with its temporary one; part is gone then.
+
+    Raises UsageError like check_output, WriteError where the system refuses.
+    """
+    check_output(path, force=force)
+    target = Path(path).resolve() if force else Path(path)
+    try:
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        if force:
+            if target.exists():
+                os.chmod(part, stat.S_IMODE(target.stat().st_mode) & _PERMISSIONS)
+            os.replace(part, target)
+        else:
+            _rename_new(part, target)
+            part.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except OSError as error:
         raise _write_error(target, error) from error
 
 

@@ -6,11 +6,12 @@ upper estimates of a process's peak, fitted to measurements (`python -m benchmar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from vdmcompress.errors import LimitError
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP
+from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, BatchShape
 
 TILES: Final = (256, 128, 64, 32)
 """Rows and columns of the largest tile, in the order in which they are tried."""
@@ -37,6 +38,36 @@ def memory_needed(height: int, width: int, channels: int, model: Model, threads:
         + VALUE_BYTES * height * width * channels
         + STRIP_BYTES * strip
         + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
+    )
+
+
+def batch_memory_needed(shapes: Sequence[BatchShape], model: Model, threads: int, tile: int) -> int:
+    """Bytes that encoding or decoding batches takes at most."""
+    values = sum(shape.pixels * shape.channels for shape in shapes)
+    strip = max(
+        min(max(DIRECT_POSITIONS, DIRECT_STRIP * (shape.width // 2 + 1)), shape.pixels // 4 + shape.width)
+        for shape in shapes
+    )
+    side = tile + 4 * model.blocks + 2
+    return (
+        PROCESS_BYTES
+        + VALUE_BYTES * values
+        + STRIP_BYTES * strip
+        + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
+    )
+
+
+def choose_batch_tile(shapes: Sequence[BatchShape], model: Model, threads: int, limit: int | None) -> int:
+    """`choose_tile` for batches."""
+    if limit is None:
+        return TILES[0]
+    for tile in TILES:
+        need = batch_memory_needed(shapes, model, threads, tile)
+        if need <= limit:
+            return tile
+    raise LimitError(
+        f"a group of {sum(shape.pixels for shape in shapes)} pixels takes up to {-(-need >> 20)} MiB, "
+        f"allowed are {limit >> 20} MiB; allow more memory or fewer threads, or make smaller groups (--group)"
     )
 
 

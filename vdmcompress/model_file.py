@@ -236,11 +236,16 @@ def model_paths() -> Iterator[Path]:
 
     What cannot be one is passed over: other than regular files, files beyond the limit, unreadable ones.
     """
-    shipped = Path(str(files("vdmcompress"))) / "models"
-    folders = [shipped, *(Path(p) for p in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if p)]
+    others = os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep)
+    folders = [shipped_folder(), *(Path(p) for p in others if p)]
     for folder in folders:
         if folder.is_dir():
             yield from filter(_readable, sorted(folder.glob(f"*{SUFFIX}")))
+
+
+def shipped_folder() -> Path:
+    """The folder of the package's models."""
+    return Path(str(files("vdmcompress"))) / "models"
 
 
 def _readable(path: Path) -> bool:

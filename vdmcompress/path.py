@@ -13,6 +13,7 @@ diffusion model (Kingma et al. 2021, section 4) whose falling intervals come one
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vdmcompress.exact import RAW_LIMIT
@@ -157,6 +158,11 @@ class NoisePath:
 DIRECT_STRIP = 256
 """Rows of a strip of a band without latents: nothing is borrowed, and statistics have long to adapt."""
 
+DIRECT_POSITIONS = 1 << 17
+"""Positions of a strip of several images without latents."""
+
+LATENT_COLUMNS = 256
+"""Positions of a strip of several images with latents, for each row of the plan's strips."""
 
 ALL_SCALES = 99
 
@@ -188,3 +194,39 @@ adapt while coding are worth more than latents, from the third-finest scale on t
 (docs/experiments.md), for three evaluations instead of seven.  Later plans borrow less, for images too small
 or too smooth to lend so many bits.
 """
+
+
+def lane_count(height: int, width: int) -> int:
+    """Lanes of the stack, by image size: 1 below 64x64, up to 16; a lane costs 5 to 8 bytes."""
+    lanes = 1
+    while lanes < 16 and lanes * 16384 < height * width:
+        lanes *= 2
+    return lanes
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """So many images of one size.  channels: 1 or 3."""
+
+    count: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all images together."""
+        return self.count * self.height * self.width
+
+    @property
+    def pyramid(self) -> list[tuple[int, int]]:
+        """(H_s, W_s) for s = 0, 1, ..., down to (1, 1)."""
+        shapes = [(self.height, self.width)]
+        while shapes[-1] != (1, 1):
+            shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+        return shapes
+
+
+def batch_lanes(shapes: Sequence[BatchShape]) -> int:
+    """Lanes of the stack of batches: those of one image of as many pixels."""
+    return lane_count(sum(shape.pixels for shape in shapes), 1)

@@ -43,15 +43,15 @@ class _Prepared:
         self.scale = torch.from_numpy(np.exp2(-layer.exponents.astype(np.float32))).to(device)
 
     def sums(self, u: torch.Tensor) -> torch.Tensor:
-        """Sums of products and bias, exact integers in float32; u (h, w, in) float32 of integers 0..255."""
-        h, w, _ = u.shape
+        """Sums of products and bias, exact integers in float32; u (n, h, w, in) float32 of 0..255."""
+        n, h, w, _ = u.shape
         if self.size == 1:
             return u @ self.matrices[0] + self.bias
         padded = F.pad(u, (0, 0, 1, 1, 1, 1))
-        total = self.bias.expand(h, w, -1).clone()
+        total = self.bias.expand(n, h, w, -1).clone()
         for i in range(3):
             for j in range(3):
-                total += padded[i : i + h, j : j + w] @ self.matrices[3 * i + j]
+                total += padded[:, i : i + h, j : j + w] @ self.matrices[3 * i + j]
         return total
 
 
@@ -69,9 +69,14 @@ class FloatBackend:
         layers = [evaluation.stem, *(x for pair in evaluation.blocks for x in pair), evaluation.head]
         return [_Prepared(layer, self.device) for layer in layers]
 
-    @torch.inference_mode()
     def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
+        sums: NDArray[np.int32] = self.run_batch(prepared, u[np.newaxis])[0]
+        return sums
+
+    @torch.inference_mode()
+    def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Head sums int32 (n, h, w, 24); see `exact.Backend`."""
         layers: list[_Prepared] = prepared  # type: ignore[assignment]
         with exact_products():
             x = torch.from_numpy(u).to(self.device).to(torch.float32)

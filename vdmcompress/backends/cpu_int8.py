@@ -62,11 +62,16 @@ class Int8Backend:
         """Packed weights of all layers."""
         return _Prepared(evaluation)
 
-    @torch.inference_mode()
     def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
+        sums: NDArray[np.int32] = self.run_batch(prepared, u[np.newaxis])[0]
+        return sums
+
+    @torch.inference_mode()
+    def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Head sums int32 (n, h, w, 24); see `exact.Backend`."""
         layers: _Prepared = prepared  # type: ignore[assignment]
-        x = torch.from_numpy(u).permute(2, 0, 1).unsqueeze(0)
+        x = torch.from_numpy(u).permute(0, 3, 1, 2)
         t = layers.stem(x)
         activation = torch.empty_like(t, dtype=torch.uint8)
         flat = _flat(activation)
@@ -74,12 +79,12 @@ class Int8Backend:
         start_stream(_flat(t), stream, flat)
         for a, b in layers.blocks:
             add_to_stream(_flat(b(a(activation))), stream, flat)
-        sums = layers.head(activation)[0].permute(1, 2, 0)
+        sums = layers.head(activation).permute(0, 2, 3, 1)
         return sums.to(torch.int32).contiguous().numpy()
 
 
 def _flat(t: torch.Tensor) -> NDArray[Any]:
-    """Memory of a channels-last tensor (1, C, h, w) as a flat array."""
+    """Memory of a channels-last tensor (n, C, h, w) as a flat array."""
     if not t.is_contiguous(memory_format=torch.channels_last):
         raise RuntimeError("8-bit convolution did not give channels-last memory")
     flat: NDArray[Any] = t.permute(0, 2, 3, 1).reshape(-1).numpy()

@@ -234,3 +234,7 @@ class WinogradBackend:
         products = np.empty((BLOCK, _padded(len(layers.bias))), np.int32)
         _heads(active, layers.head, layers.bias, room, products, out)
         return out
+
+    def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Head sums int32 (n, h, w, 24); see `exact.Backend`."""
+        return np.stack([self.run(prepared, alone) for alone in u])

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from cli.options import thread_count
-from cli.workers import WorkerDied, Workers, processors
 from tests import batch_support
 from tests.cli_support import colours, load, png_file
 from tests.conftest import ROOT
+from vdmcompress.workers import WorkerDied, Workers, processors
 
 
 def test_results_come_as_they_finish_and_errors_are_results():

@@ -7,7 +7,7 @@ The processes are spawned, compute only, and write nothing: they can be killed a
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, resource_tracker
@@ -62,21 +62,32 @@ class Workers(Generic[T, R]):
         for worker in self._workers:
             worker.process.join()
 
-    def run(self, items: Sequence[T]) -> Iterator[tuple[int, R | Exception]]:
-        """Index of each item and what the function gave or raised for it, as they finish."""
-        waiting = iter(range(len(items)))
-        for index in waiting:
-            worker = self._start()
-            self._give(worker, index, items)
-            if len(self._workers) == self._count:
-                break
-        while busy := [worker for worker in self._workers if worker.item is not None]:
+    def run(self, items: Iterable[T], window: int | None = None) -> Iterator[tuple[int, R | Exception]]:
+        """Index of each item and what the function gave or raised for it, as they finish.
+
+        window: an item is taken only when it is less than so many after the first one that is not finished,
+        so that whoever puts the results in order has few of them waiting.
+        """
+        waiting = enumerate(items)
+        following = next(waiting, None)
+        open_items: set[int] = set()
+
+        def may_begin() -> bool:
+            return following is not None and (
+                window is None or not open_items or following[0] - min(open_items) < window
+            )
+
+        while following is not None or open_items:
+            idle = [worker for worker in self._workers if worker.item is None]
+            while following is not None and may_begin() and (idle or len(self._workers) < self._count):
+                open_items.add(following[0])
+                self._give(idle.pop() if idle else self._start(), *following)
+                following = next(waiting, None)
+            busy = [worker for worker in self._workers if worker.item is not None]
             ready = connection.wait([worker.pipe for worker in busy])
             for worker in (worker for worker in busy if worker.pipe in ready):
                 index, result = self._take(worker)
-                following = next(waiting, None)
-                if following is not None:
-                    self._give(worker if worker in self._workers else self._start(), following, items)
+                open_items.discard(index)
                 yield index, result
 
     def _start(self) -> _Worker:
@@ -90,10 +101,10 @@ class Workers(Generic[T, R]):
         theirs.close()
         return worker
 
-    def _give(self, worker: _Worker, index: int, items: Sequence[T]) -> None:
+    def _give(self, worker: _Worker, index: int, item: T) -> None:
         worker.item = index
         try:
-            worker.pipe.send(items[index])
+            worker.pipe.send(item)
         except (BrokenPipeError, ConnectionResetError):
             return  # it has died, which _take notices
 

@@ -1,0 +1,316 @@
+"""Archives as bytes: names, directories, records, groups; what is hostile is refused before work."""
+
+import io
+import struct
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdmcompress.archive.directory import MAX_RAW, Member, pack_directory, read_directory
+from vdmcompress.archive.group import Coded, GroupParts, batches_of, pack_group, price_of, unpack_group
+from vdmcompress.archive.names import NameCheck, check_name, member_name, name_fault
+from vdmcompress.archive.records import (
+    HEAD,
+    GroupHead,
+    Record,
+    check_head,
+    model_record,
+    pack_index,
+    read_group_head,
+    read_index,
+    read_records,
+    unpack_model,
+)
+from vdmcompress.chunks import Chunk
+from vdmcompress.container import Kind, Limits
+from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
+from vdmcompress.path import BatchShape
+from vdmcompress.picture import Mode
+from vdmcompress.wire import varint
+
+BAD_NAMES = [
+    "", "/a", "a//b", "a/", "../a", "a/../b", ".", "..", "./a", "a/./b", "C:/a", "c:a", "a\\b", "a\0b",
+    "a\nb", "a\x7fb", "\x85", "a\u2028b", "x" * 256, "a/" * 2100 + "b", "\ud800",
+]  # fmt: skip
+GOOD_NAMES = ["a.png", "a/b.png", "...", ".hidden", "ä/ö.png", "a b", "x" * 255, "\udcff.png", "-", "ab:c"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_lead_elsewhere_are_refused(name):
+    assert name_fault(name)
+    with pytest.raises(UsageError, match="cannot be a member's"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_sound_names(name):
+    assert name_fault(name) is None
+
+
+def test_paths_become_names():
+    for path in ("/a/b.png", "../../a/b.png", "./a//c/../b.png"):
+        assert member_name(path) == "a/b.png"
+    for path in ("..", "/", "a\nb"):
+        with pytest.raises(UsageError):
+            member_name(path)
+
+
+def test_collisions_of_names(monkeypatch):
+    check = NameCheck(["a/b", "c"])
+    assert check.add("d/e/f") is None
+    assert "occurs twice" in check.add("c")
+    assert "is a folder" in check.add("d/e")
+    assert "is a member and the folder" in check.add("a/b/x")
+    many = NameCheck()
+    for i in range(1 << 15):
+        assert many.add(f"f/{i}") is None
+    assert "occurs twice" in many.add("f/7")
+    assert "is a member" in many.add("f/9/x")
+    assert many.add("f/x/9") is None
+
+
+def member(name, width=8, height=8, mode=Mode.RGB, depth=8, single=False, modified=None, permissions=None):
+    return Member(name, width, height, mode, depth, single, modified, permissions)
+
+
+MIXED = [
+    member("a/1.png", 30, 20, modified=5, permissions=0o644),
+    member("a/2.png", 30, 20, Mode.RGBA, modified=-7, permissions=0),
+    member("b.png", 3, 20, Mode.GREY, modified=1 << 40, permissions=0o777),
+    member("\udcff.png", 1, 1, Mode.PALETTE, 4, True, 1, 0o600),
+    member("z", 70000, 1, Mode.RGB, 16, True, 0, 0o400),
+]
+
+
+def test_directories_there_and_back():
+    assert read_directory(pack_directory(MIXED), len(MIXED)) == MIXED
+    without = [member("x"), member("y", modified=3)]
+    assert read_directory(pack_directory(without), 2) == [member("x"), member("y")]
+
+
+@given(st.lists(st.text("ab./é", min_size=1, max_size=9), min_size=1, max_size=30, unique=True))
+def test_any_names(texts):
+    members = [member(text) for text in texts if name_fault(text) is None]
+    if members:
+        assert read_directory(pack_directory(members), len(members)) == members
+
+
+def test_numbered_names_take_about_a_byte():
+    members = [member(f"cifar/img_{i:05}.png", 32, 32, modified=1_700_000_000 + i // 90) for i in range(2000)]
+    assert len(zlib.compress(pack_directory(members), 9)) < 1.2 * 2000
+
+
+@pytest.mark.parametrize("name", [name for name in BAD_NAMES if name != "\ud800"])
+def test_hostile_names_in_a_directory(name):
+    with pytest.raises(DamagedFileError):
+        read_directory(pack_directory([member("sound.png"), member(name)]), 2)
+
+
+def test_hostile_directories():
+    raw = pack_directory(MIXED)
+    for count in (0, 1, 4, 6, 1 << 17):
+        with pytest.raises(DamagedFileError):
+            read_directory(raw, count)
+    for end in range(len(raw)):
+        with pytest.raises(DamagedFileError):
+            read_directory(raw[:end], len(MIXED))
+    with pytest.raises(DamagedFileError, match="left over"):
+        read_directory(raw + b"x", len(MIXED))
+    bad = (member("x", 0), member("x", mode=Mode.PALETTE), member("x", depth=16), member("x", depth=2))
+    for one in bad:
+        with pytest.raises(DamagedFileError):
+            read_directory(pack_directory([one]), 1)
+    twice = pack_directory([member("a"), member("b")]).replace(b"ab", b"aa")
+    with pytest.raises(DamagedFileError, match="same name"):
+        read_directory(twice, 2)
+
+
+@given(st.binary(max_size=60), st.integers(1, 70000))
+def test_noise_is_no_directory(data, count):
+    try:
+        members = read_directory(data, count)
+    except DamagedFileError:
+        return
+    assert len(members) == count
+
+
+def lanes_for(pixels):
+    return [bytes(pixels // 64) + b"\1"]
+
+
+def parts(members=MIXED, chunks=None, lanes=None, singles=None):
+    together = [m for m in members if not m.single]
+    pixels = sum(m.width * m.height for m in together)
+    return GroupParts(
+        list(members),
+        7,
+        Coded(b"modelmod", 2, lanes or lanes_for(pixels)) if together else None,
+        chunks or [()] * len(together),
+        [(Kind.PNG, b"alpha")] * sum(m.has_alpha for m in together),
+        singles or [b"single", b"other"][: len(members) - len(together)],
+    )
+
+
+ICC = (Chunk(b"iCCP", b"x" * 3000), Chunk(b"tEXt", b"late", True))
+
+
+def test_groups_there_and_back():
+    group = parts(chunks=[ICC, (), ICC])
+    record = pack_group(group)
+    assert unpack_group(record, Limits()) == group
+    assert record.count(b"modelmod") == 1
+    assert len(pack_group(parts(chunks=[ICC, (), ()]))) - len(record) in range(-2, 3)
+    alone = parts(MIXED[3:])
+    assert unpack_group(pack_group(alone), Limits()) == alone
+    shapes = [shape for shape, _ in batches_of(MIXED)]
+    assert shapes == [BatchShape(2, 20, 30, 3), BatchShape(1, 20, 3, 1)]
+
+
+def test_every_altered_byte_of_a_group_is_noticed():
+    record = pack_group(parts(chunks=[ICC, (), ()], lanes=[b"0123456789abcdefgh"]))
+    for at in range(1, len(record)):
+        bad = bytearray(record)
+        bad[at] ^= 0x41
+        with pytest.raises(DamagedFileError):
+            unpack_group(bad, Limits())
+    for end in range(len(record)):
+        with pytest.raises(DamagedFileError):
+            unpack_group(record[:end], Limits())
+
+
+def test_limits_come_before_work():
+    record = pack_group(parts())
+    with pytest.raises(LimitError, match="70000"):
+        unpack_group(record, Limits(69999))
+    many = [member(f"{i}", 100, 100) for i in range(9)]
+    with pytest.raises(LimitError, match="90000"):
+        unpack_group(pack_group(parts(many)), Limits(80000))
+
+
+def test_few_bytes_stand_for_few_pixels():
+    many = [member(f"{i}", 100, 100) for i in range(9)]
+    with pytest.raises(DamagedFileError, match="for 90000 pixels"):
+        unpack_group(pack_group(parts(many, lanes=[bytes(1300)])), Limits())
+
+
+def resealed(record, change):
+    """The record with its payload changed and all checksums right."""
+    head = read_group_head(record[:32])
+    start = len(head.pack())
+    directory = record[start : start + head.stored + 4]
+    payload = change(record[-(head.payload + 4) : -4])
+    new = GroupHead(head.images, head.raw, head.stored, len(payload))
+    return new.pack() + directory + payload + struct.pack("<I", zlib.crc32(payload))
+
+
+def test_hostile_payloads_with_right_checksums():
+    record = pack_group(parts(chunks=[ICC, (), ()]))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        at, bit = int(rng.integers(60)), 1 << int(rng.integers(8))
+
+        def flip(payload, at=at, bit=bit):
+            return payload[:at] + bytes((payload[at] ^ bit,)) + payload[at + 1 :]
+
+        with suppress(DamagedFileError, LimitError):
+            unpack_group(resealed(record, flip), Limits())
+    for change in (lambda p: p + b"x", lambda p: p[:-1], lambda p: b""):
+        with pytest.raises(DamagedFileError):
+            unpack_group(resealed(record, change), Limits())
+
+
+def test_swollen_metadata_are_refused():
+    raw = zlib.compress(bytes(1 << 26), 9)
+    section = varint(1 << 26) + varint(len(raw)) + raw
+    record = pack_group(parts())
+    with pytest.raises(DamagedFileError, match="allowed are"):
+        unpack_group(resealed(record, lambda p: p[:4] + section + p[5:]), Limits())
+    chunks = tuple(Chunk(b"abCd", b"") for _ in range(1 << 16))
+    members = [member(f"{i}") for i in range(3)]
+    own = [(*chunks, Chunk(b"abCd", bytes((i,))))[1:] for i in range(3)]
+    with pytest.raises(LimitError, match="chunks"):
+        unpack_group(pack_group(parts(members, own)), Limits())
+
+
+def test_swollen_directories_are_refused():
+    head = GroupHead(1, MAX_RAW + 1, 10, 5).pack()
+    with pytest.raises(DamagedFileError):
+        unpack_group(head + bytes(30), Limits())
+    raw = zlib.compress(bytes(1 << 22), 9)
+    lying = GroupHead(1, 100, len(raw) // 50, 5).pack() + raw[: len(raw) // 50]
+    with pytest.raises(DamagedFileError):
+        unpack_group(lying, Limits())
+
+
+def test_models_there_and_back():
+    data = bytes(range(256)) * 5
+    record = model_record(data)
+    assert unpack_model(record) == data
+    for at in range(1, len(record), 7):
+        bad = bytearray(record)
+        bad[at] ^= 1
+        with pytest.raises(DamagedFileError):
+            unpack_model(bytes(bad))
+
+
+def file_of(*records):
+    places, offset = [], len(HEAD)
+    for data, images in records:
+        places.append(Record(offset, len(data), images))
+        offset += len(data)
+    return HEAD + b"".join(data for data, _ in records) + pack_index(places), places
+
+
+def test_index_and_front_agree():
+    data, places = file_of(
+        (pack_group(parts()), 5), (model_record(b"m"), 0), (pack_group(parts(MIXED[3:])), 2)
+    )
+    file = io.BytesIO(data)
+    assert read_index(file, len(data)) == places
+    assert list(read_records(file, len(data))) == places
+
+
+def test_hostile_indexes():
+    data, places = file_of((pack_group(parts()), 5), (pack_group(parts(MIXED[3:])), 2))
+    start = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    for at in range(start, len(data)):
+        bad = bytearray(data)
+        bad[at] ^= 0x55
+        with pytest.raises(DamagedFileError):
+            read_index(io.BytesIO(bad), len(bad))
+    for end in range(len(data)):
+        with pytest.raises(DamagedFileError):
+            read_index(io.BytesIO(data[:end]), end)
+    wrong = [
+        [],
+        [Record(5, 0, 1), *places],
+        [Record(5, places[0].length + 1, 1), places[1]],
+        [Record(5, places[0].length, 1 << 20), places[1]],
+    ]
+    for records in wrong:
+        bad = data[:start] + pack_index(records)
+        with pytest.raises(DamagedFileError):
+            read_index(io.BytesIO(bad), len(bad))
+    body = b"I" + varint((1 << 32) - 1) + b"\1\1"
+    index = body + struct.pack("<I", zlib.crc32(body))
+    bad = data[:start] + index + struct.pack("<I", len(index)) + b"VDMA"
+    with pytest.raises(DamagedFileError, match="4294967295 records"):
+        read_index(io.BytesIO(bad), len(bad))
+
+
+def test_heads():
+    check_head(HEAD)
+    with pytest.raises(UnsupportedImageError, match="version 3"):
+        check_head(HEAD[:4] + b"\3")
+    for bad in (b"", HEAD[:4], b"PK\3\4\0"):
+        with pytest.raises(DamagedFileError):
+            check_head(bad)
+
+
+def test_price_grows_with_lanes():
+    small, large = [member("a", 32, 32)], [member(f"{i}", 512, 512) for i in range(3)]
+    assert 0 < price_of([member("a", single=True)]) < price_of(small) < price_of(large) < 300
