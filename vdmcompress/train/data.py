@@ -85,7 +85,7 @@ class Batch:
     @property
     def samples(self) -> int:
         """Samples of the batch, each with an evaluation of its own."""
-        return self.ll.shape[0] // self.group
+        return len(self.ll) // self.group
 
     def sample(self, index: int) -> slice:
         """Crops of a sample."""

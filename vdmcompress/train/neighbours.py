@@ -59,7 +59,9 @@ class Neighbours(nn.Module):
         weights, offsets = GAIN * self.weights[row], GAIN * self.offsets[row]
         sigma = torch.exp2(log2_scale.clamp_min(FLOOR))
         u, own = (error / sigma).clamp(-2, 2), (mean / sigma).clamp(-2, 2)
-        errors, scales, sizes = [], [], []
+        errors: list[torch.Tensor] = []
+        scales: list[torch.Tensor] = []
+        sizes: list[torch.Tensor] = []
         for c in range(error.shape[1]):
             known = [*neighbours(u[:, c], 0.0), own[:, c], *(u[:, other] for other in range(c))]
             none = torch.zeros_like(u[:, c])

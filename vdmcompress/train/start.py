@@ -61,7 +61,7 @@ def direct_only(ema: dict[str, torch.Tensor], config: NetworkConfig) -> dict[str
     by_slot = ("stem_own", "stem_bias", "gain", "shift", "offset", "head", "head_bias", "linear", "mixture")
     kept = dict(ema)
     for name in by_slot:
-        rows = ema[name].unflatten(0, (-1, slots))
+        rows = ema[name].view(-1, slots, *ema[name].shape[1:])
         kept[name] = rows[:, tops].flatten(0, 1)
     return kept
 
