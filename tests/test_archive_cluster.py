@@ -2,117 +2,71 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fuzz import corpus
-from tests import model_support
+from tests.cluster_support import HOW, PATIENCE, images
+from vdmcompress.archive import cluster
 from vdmcompress.archive.cluster import Cluster
-from vdmcompress.archive.coder import encode_group
 from vdmcompress.archive.create import create
-from vdmcompress.archive.grouping import GroupSize
-from vdmcompress.archive.settings import Entry, GroupSettings
-from vdmcompress.errors import ModelMissingError, UsageError
-from vdmcompress.picture import array_picture
+from vdmcompress.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-HOW = {"model": str(model_support.INTEGER), "threads": 1, "verify": False, "group": GroupSize(images=3)}
-STORE_BYTES = 80 << 20
-LIMIT_SECONDS = 300
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+LIMIT_SECONDS = 400
 
 
-def images(count):
-    whole = model_support.photo(96, 16 * count)
-    return [(f"{i:02}", np.ascontiguousarray(whole[:16, 16 * i : 16 * i + 16])) for i in range(count)]
-
-
-def too_long(number, frame):
-    raise TimeoutError(f"the cluster has not done its work in {LIMIT_SECONDS} s")
-
-
-def node():
-    """A small node, with ports that are given: it does not wait for its agents to say theirs."""
-    names = (
-        "metrics_agent_port",
-        "metrics_export_port",
-        "runtime_env_agent_port",
-        "dashboard_agent_listen_port",
-    )
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return {"object_store_memory": STORE_BYTES, **dict(zip(names, ports, strict=True))}
-
-
-@pytest.fixture
-def cluster(monkeypatch, tmp_path):
-    """A head without processors, and two nodes with one each; all of it ends with the test."""
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
-    import ray
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+def test_a_lost_node_does_not_change_a_byte(tmp_path, monkeypatch):
     monkeypatch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
-    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
-    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(LIMIT_SECONDS)
-    made = cluster_utils.Cluster()
-    try:
-        made.add_node(num_cpus=0, include_dashboard=False, **node())
-        nodes = [made.add_node(num_cpus=1, **node()) for _ in range(2)]
-        made.wait_for_nodes(timeout=60)
-        yield made, nodes
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        ray.shutdown()
-        made.shutdown()
-
-
-def test_a_lost_node_does_not_change_a_byte(cluster, tmp_path, monkeypatch):
-    made, nodes = cluster
-    sources = images(18)
     plain, target = tmp_path / "plain.vdma", tmp_path / "cluster.vdma"
-    create(plain, sources, **HOW)
-    killed = threading.Event()
-
-    def kill(done, *_):
-        if not killed.is_set():
-            killed.set()
-            made.remove_node(nodes[1], allow_graceful=False)
-
-    runner = Cluster(made.address)
-    created = create(target, sources, runner=runner, progress=kill, **HOW)
-    assert killed.is_set()
-    assert created.groups == 6
+    create(plain, images(18), **HOW)
+    settings = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **PATIENCE}
+    command = [sys.executable, "-m", "tests.cluster_support", str(target)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=LIMIT_SECONDS)
+        finally:
+            end_all(process.pid)
+    assert process.returncode == 0, said
     assert target.read_bytes() == plain.read_bytes()
+    assert "a task's error: no model 'nobody'" in said
 
-    # an error of a task comes out as itself
-    fails = partial(encode_group, settings=GroupSettings(model="nobody", threads=1))
-    with pytest.raises(ModelMissingError, match="no model 'nobody'"):
-        list(runner.map(fails, [[Entry("a", array_picture(sources[0][1]))]]))
+
+def end_all(group):
+    """End what is left of a group of processes: the cluster, where its own end has failed."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class NoRay:
+    """Stands where Ray stands, and finds no cluster."""
+
+    @staticmethod
+    def is_initialized():
+        return False
+
+    @staticmethod
+    def init(**_):
+        raise ConnectionError("nobody there")
 
 
 def test_no_cluster_is_said(tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    import ray
-
-    def refused(**_):
-        raise ConnectionError("nobody there")
-
-    monkeypatch.setattr(ray, "init", refused)
+    monkeypatch.setattr(cluster, "_ray", NoRay)
     with pytest.raises(UsageError, match="no Ray cluster answers at 'host:1'"):
         create(tmp_path / "a.vdma", images(1), runner=Cluster("host:1"), **HOW)
     assert not list(tmp_path.iterdir())
