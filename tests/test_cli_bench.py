@@ -233,8 +233,8 @@ def test_compare_json_and_an_image_that_it_does_not_take(vdmc, folder):
 
 
 def test_kept_results_add_up():
-    """The records in benchmarks/results can be baselines, and their totals are those of their images."""
-    paths = sorted(RESULTS.glob("*.json"))
+    """Records of formats in benchmarks/results can be baselines; their totals are those of their images."""
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if "totals" in json.loads(path.read_text())]
     assert paths
     for path in paths:
         record = baseline.read_record(path)
