@@ -118,6 +118,25 @@ def test_scales_doubled_between_network_and_coder_are_a_gap(tiny_model, monkeypa
     assert not [text for text in right["findings"] if "coded" in text]
 
 
+def test_latents_of_a_band_are_judged_together():
+    """What one level of a chain takes more and another less is the coder's order, no gap."""
+    row = {"scale": 1, "band": "HL", "positions": 50_000, "drawn": True, "values": 150_000}
+    levels = [
+        {**row, "level": 0, "vlb_bits": 4e5, "coded_bits": 4e5},
+        {**row, "level": 1, "vlb_bits": 7.1e5, "coded_bits": 6.7e5},
+        {**row, "level": 2, "vlb_bits": 1.6e5, "coded_bits": 2e5},
+    ]
+    (_, data), (name, latents) = evaluation.judged_together(levels)
+    assert name == "scale 1, HL, latents"
+    assert (data["values"], latents["values"]) == (150_000, 300_000)
+    assert latents["coded_bits"] == latents["vlb_bits"] == 8.7e5
+    levels[2]["coded_bits"] = 2.2e5
+    found = {"vlb_bits": 1.0, "gap_percent": 0.0, "rows": levels}
+    for level in levels:
+        level.update(calibration=1.0, network_calibration=1.0)
+    assert [text.split(":")[0] for text in evaluation.findings(found)] == ["scale 1, HL, latents"]
+
+
 def test_a_model_whose_scales_are_doubled_is_seen_in_the_calibration_of_the_network(
     tiny_model, monkeypatch, large
 ):

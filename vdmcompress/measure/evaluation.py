@@ -212,16 +212,17 @@ def findings(found: Mapping[str, Any]) -> list[str]:
                 f"the coder spends {gap:+.2f} % against the VLB, allowed are {100 * GAP:g} %: it does not "
                 "code with the distributions that the network gives"
             )
-    for row in found["rows"]:
-        name = f"scale {row['scale']}, {row['band']}, level {row['level']}"
-        if row["positions"] < FEW:
-            continue
+    for name, row in judged_together(found["rows"]):
         allowed = slack(row)
-        if abs(row["coded_bits"] - row["vlb_bits"]) > allowed:
+        if row["positions"] >= FEW and abs(row["coded_bits"] - row["vlb_bits"]) > allowed:
             said.append(
                 f"{name}: coded {row['coded_bits']:,.0f} bits, VLB {row['vlb_bits']:,.0f}, allowed are "
                 f"{allowed:,.0f} between them: other scales or means are coded with than the network gives"
             )
+    for row in found["rows"]:
+        name = f"scale {row['scale']}, {row['band']}, level {row['level']}"
+        if row["positions"] < FEW:
+            continue
         for key, whose in (("network_calibration", "the network's"), ("calibration", "the coder's")):
             known = row[key]
             if known is not None and not CALIBRATED[0] <= known <= CALIBRATED[1]:
@@ -229,6 +230,24 @@ def findings(found: Mapping[str, Any]) -> list[str]:
                 way = f"{1 / factor:.2f} times too wide" if factor < 1 else f"{factor:.2f} times too narrow"
                 said.append(f"{name}: {whose} scales are {way} (calibration {known:.3f}, 1 expected)")
     return said
+
+
+def judged_together(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Names and sums of the levels whose coded bits can be held against their bound.
+
+    Level 0 is one of them.  The latents of a band are another, all together: the bound gives each level
+    KL(q(z_k | z_{k+1}, d) || p), the coder pops it from q(z_k | z_{k-1}), and only over the chain are the two
+    factorisations of q the same.
+    """
+    together: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        latents = row["level"] is not None and row["level"] > 0
+        name = f"scale {row['scale']}, {row['band']}, {'latents' if latents else 'level 0'}"
+        known = together.setdefault(name, {**row, "values": 0, "vlb_bits": 0.0, "coded_bits": 0.0})
+        for key in ("values", "vlb_bits", "coded_bits"):
+            known[key] += row[key]
+        known["drawn"] = known["drawn"] or row["drawn"]
+    return list(together.items())
 
 
 def calibration(row: Mapping[str, Any], key: str) -> str:
