@@ -309,3 +309,16 @@ def test_resume_says_what_was_finished(vdmc, source, tmp_path, monkeypatch):
     assert result.exit_code == 0
     assert "10 images (4 finished before) in 3 groups" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["a.vdma"]
+
+
+def test_strip_leaves_metadata_out_and_is_kept_to(vdmc, tmp_path, monkeypatch):
+    from PIL.PngImagePlugin import PngInfo
+
+    monkeypatch.chdir(tmp_path)
+    text = PngInfo()
+    text.add_text("Comment", "left out")
+    Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save("a.png", pnginfo=text)
+    for name, arguments, chunks in (("kept.vdma", [], 1), ("stripped.vdma", ["--strip"], 0)):
+        assert vdmc("archive", "create", name, "a.png", *arguments, *MODEL).exit_code == 0
+        with Archive(name, threads=1) as archive:
+            assert len(archive.read("a.png").chunks) == chunks
