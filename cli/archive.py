@@ -134,13 +134,14 @@ def create(
     with progress_bar(printable(target.name), quiet=quiet) as progress:
         made = creation.create(
             target,
-            _sources(selection, named, strip),
+            _sources(selection, named),
             effort=effort,
             model=model,
             latents=latents,
             threads=1 if cluster is not None and not threads else options.thread_count(threads, jobs),
             device=device,
             verify=not no_verify,
+            strip=strip,
             group=group or DEFAULT_GROUP,
             jobs=jobs,
             runner=_runner(cluster, threads, num_gpus),
@@ -200,12 +201,12 @@ def _look(selection: Selection, named: Sequence[Path]) -> tuple[int, int]:
     return count, size
 
 
-def _sources(selection: Selection, named: Sequence[Path], strip: bool) -> "Iterator[Source]":
+def _sources(selection: Selection, named: Sequence[Path]) -> "Iterator[Source]":
     from vdmcompress.archive.create import Source
     from vdmcompress.archive.names import member_name
 
     for source in selection.each(named, IMAGE_SUFFIXES):
-        yield Source(member_name(source.path), source.path, strip)
+        yield Source(member_name(source.path), source.path)
 
 
 for command in (list_, extract, verify):

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,9 +23,13 @@ from vdmcompress.picture import mode_name
 if TYPE_CHECKING:
     from vdmcompress.archive.directory import Member
     from vdmcompress.archive.reader import Archive
+    from vdmcompress.archive.records import Record
 
 file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 names_argument = click.argument("names", metavar="[NAME...]", nargs=-1)
+
+_OWNER: Final = 0o600
+"""Permissions that the owner of an extracted file has whatever the archive says."""
 
 
 @click.command("list", short_help="List the images of an archive.")
@@ -175,10 +179,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Task:
-    """A group to decode.  names: of the images that are wanted; render: make files of them."""
+    """A group to decode.  records: its own and those of models, so that nobody looks for them again.  names:
+    of the images that are wanted; render: make files of them.
+    """
 
     reading: Reading
     number: int
+    records: "tuple[Record, ...]"
     names: tuple[str, ...]
     render: bool
 
@@ -196,16 +203,25 @@ class Outcome:
     error: Exception | None = None
 
 
-def decode_task(task: Task) -> list[Outcome] | VdmError:
+@dataclass(frozen=True)
+class Lost:
+    """What a group gives that is lost: why.  No exception itself, which a runner would raise."""
+
+    error: VdmError
+
+
+def decode_task(task: Task) -> list[Outcome] | Lost:
     """The wanted images of a group, or what is wrong with all of it."""
     from vdmcompress.archive.reader import Archive
 
     try:
-        with Archive(task.reading.file, limits=task.reading.limits, **task.reading.settings) as archive:
-            members = {member.name: member for member in archive.group_members(task.number)}
-            pictures = archive.decode(task.number)
+        with Archive(
+            task.reading.file, limits=task.reading.limits, records=task.records, **task.reading.settings
+        ) as archive:
+            members = {member.name: member for member in archive.group_members(0)}
+            pictures = archive.decode(0)
     except VdmError as error:
-        return error
+        return Lost(error)
     return [_outcome(task, members[name], pictures[name]) for name in task.names]
 
 
@@ -256,11 +272,18 @@ class _Writing:
         self.done.add(hash(os.fspath(path)))
         return True
 
+    @staticmethod
+    def allowed(permissions: int) -> int:
+        """Permissions of a file that the archive has with these: the umask takes, the owner may write."""
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return permissions & ~umask | _OWNER
+
     def write(self, outcome: Outcome) -> Path:
         path = self.folder / outcome.output
         write_file(path, outcome.data, force=self.force, root=self.folder)
         if outcome.permissions is not None:
-            os.chmod(path, outcome.permissions)
+            os.chmod(path, self.allowed(outcome.permissions))
         if outcome.modified is not None:
             with suppress(OverflowError, OSError):  # a time that this file system does not know
                 os.utime(path, (outcome.modified, outcome.modified))
@@ -285,7 +308,7 @@ def _run(
         tasks = list(_tasks(archive, reading, report, wanted, writing))
         _tell_missing(report, wanted)
         total = sum(len(task.names) for task in tasks)
-        runner: Runner = Serial() if jobs == 1 else Processes(min(jobs, max(1, len(tasks))))
+        runner: Runner = Serial() if jobs == 1 else Processes(min(jobs, max(1, len(tasks))), died=Lost)
         outcomes = runner.map(decode_task, tasks)
         done = 0
         with progress_bar(printable(reading.file.name), quiet=report.quiet) as progress, closing(outcomes):
@@ -293,8 +316,8 @@ def _run(
                 done += len(task.names)
                 if progress is not None:
                     progress(done, total, word)
-                if isinstance(found, VdmError):
-                    _tell_loss(report, task.number, task.names, found)
+                if isinstance(found, Lost):
+                    _tell_loss(report, task.number, task.names, found.error)
                     continue
                 for outcome in found:
                     with report.file(Path(outcome.name)):
@@ -320,7 +343,8 @@ def _tasks(
                     if writing is None or writing.check(member.name, reading.kind):
                         names.append(member.name)
         if names:
-            yield Task(reading, number, tuple(names), writing is not None)
+            records = (archive.groups[number], *archive.models)
+            yield Task(reading, number, records, tuple(names), writing is not None)
 
 
 def _tell_image(report: Report, outcome: Outcome, writing: _Writing | None, word: str) -> None:

@@ -17,7 +17,7 @@ from vdmcompress.archive.coder import decode_group, encode_group
 from vdmcompress.archive.create import Source, create
 from vdmcompress.archive.grouping import DEFAULT_GROUP, GroupSize, groups_of
 from vdmcompress.archive.reader import Archive
-from vdmcompress.archive.records import HEAD
+from vdmcompress.archive.records import HEAD, Record, model_record, pack_index
 from vdmcompress.archive.runners import Processes
 from vdmcompress.archive.settings import Entry, GroupSettings
 from vdmcompress.chunks import Chunk
@@ -30,7 +30,9 @@ from vdmcompress.errors import (
     UsageError,
     VdmError,
 )
+from vdmcompress.model_file import parse_model
 from vdmcompress.picture import Mode, Picture, array_picture, difference
+from vdmcompress.workers import WorkerDied
 
 MODEL = str(model_support.INTEGER)
 HOW = {"model": MODEL, "threads": 1}
@@ -104,7 +106,7 @@ def test_everything_comes_back(made):
             assert (member.mode, member.depth) == (picture.mode, picture.depth)
             assert member.modified is None
         assert archive.damage is None
-        assert not archive.embedded()
+        assert not list(archive.embedded())
 
 
 def test_one_by_name_decodes_one_group(made, monkeypatch):
@@ -292,6 +294,55 @@ def test_resuming_knows_other_settings_and_changed_files(tmp_path):
     assert [name for name, _ in met] == [str(sources[0]).lstrip("/")]
 
 
+def interrupted(target, sources, **how):
+    """Leave a partial archive with one group of two images."""
+
+    def stop(*_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        create(target, sources, group=GroupSize(images=2), progress=stop, **HOW, **how)
+
+
+@pytest.mark.parametrize("other", [{"strip": True}, {"verify": False}])
+def test_stripped_or_unverified_groups_are_not_gone_on_with(tmp_path, other):
+    whole, target = tmp_path / "whole.vdma", tmp_path / "a.vdma"
+    sources = [(f"{i}", replace(array_picture(photo(i)), chunks=(ICC,))) for i in range(3)]
+    for first, then in (({}, other), (other, {})):
+        interrupted(target, sources, **first)
+        assert create(target, sources, group=GroupSize(images=2), resume=True, **HOW, **then).resumed == 0
+        create(whole, sources, group=GroupSize(images=2), force=True, **HOW, **then)
+        assert target.read_bytes() == whole.read_bytes()
+        with Archive(target, threads=1) as archive:
+            assert all(p.chunks == (() if then.get("strip") else (ICC,)) for _, p in archive.pictures())
+        target.unlink()
+        interrupted(target, sources, **then)
+        assert create(target, sources, group=GroupSize(images=2), resume=True, **HOW, **then).resumed == 2
+        target.unlink()
+
+
+def test_times_that_were_not_kept_do_not_hinder_resuming(tmp_path):
+    """A group keeps times where all its images have one."""
+    path = files(tmp_path / "in", 1)[0]
+    sources = [("a", photo(5)), ("b", path), ("c", photo(6))]
+    interrupted(tmp_path / "a.vdma", sources)
+    assert create(tmp_path / "a.vdma", sources, group=GroupSize(images=2), resume=True, **HOW).resumed == 2
+
+
+def test_partial_files_of_other_archives_stay(tmp_path):
+    """`.set.vdma.*.part` has the form of one of `set` at first sight."""
+    sources = [(f"{i}", photo(i)) for i in range(3)]
+    interrupted(tmp_path / "set", sources)
+    interrupted(tmp_path / "set.vdma", sources)
+    other = tmp_path / ".set.mine.part"
+    other.touch()
+    create(tmp_path / "set", sources, **HOW)
+    (part,) = tmp_path.glob(".set.vdma.*.part")
+    create(tmp_path / "set.vdma", sources, **HOW)
+    assert {p.name for p in tmp_path.iterdir()} == {"set", "set.vdma", other.name}
+    assert not part.exists()
+
+
 def test_two_runs_do_not_write_one_file(tmp_path):
     def second(*_):
         with pytest.raises(UsageError, match="another run"):
@@ -348,6 +399,11 @@ def test_a_process_that_dies_is_replaced(tmp_path):
     assert list(Processes(2).map(work, ["a", "b", "c"])) == ["a", "b", "c"]
     with pytest.raises(ValueError, match="no fail"):
         list(Processes(2).map(work, ["a", "fail", "c"]))
+    with pytest.raises(WorkerDied):
+        list(Processes(2).map(work, ["a", "die", "c"]))
+    lost = list(Processes(2, died=str).map(work, ["a", "die", "c"]))
+    assert (lost[0], lost[2]) == ("a", "c")
+    assert "SIGKILL" in lost[1]
     mark = str(tmp_path / "mark")
     assert list(Processes(1).map(die_once, [mark, mark])) == ["lived", "lived"]
 
@@ -369,13 +425,64 @@ def test_the_model_travels_along(tmp_path, monkeypatch):
     model.unlink()
     assert target.stat().st_size > model_support.INTEGER.stat().st_size + plain
     with Archive(target, threads=1) as archive:
-        assert archive.embedded() == [model_support.INTEGER.read_bytes()]
+        assert list(archive.embedded()) == [model_support.INTEGER.read_bytes()]
         assert difference(archive.read("p/01.png"), dict(mixed())["p/01.png"]) is None
     from vdmcompress.archive import coder
 
+    parsed = []
+    monkeypatch.setattr(coder, "_parse", lambda data: parsed.append(data) or parse_model(data, "test"))
+    with_others(target, tmp_path / "others.vdma", [b"no model", b"", bytes(1000)])
+    with Archive(tmp_path / "others.vdma", threads=1) as archive:
+        assert len(list(archive.embedded())) == 4
+        assert difference(archive.read("p/01.png"), dict(mixed())["p/01.png"]) is None
+        assert parsed == [model_support.INTEGER.read_bytes()]
     coder._find.cache_clear()
     with Archive(tmp_path / "plain.vdma") as archive, pytest.raises(ModelMissingError):
         archive.read("p/01.png")
+
+
+def with_others(path, target, models):
+    """The archive with more model records in front of its own parts."""
+    with Archive(path) as archive:
+        old = sorted([*archive.groups, *archive.models], key=lambda record: record.offset)
+    data = path.read_bytes()
+    added = [model_record(model) for model in models]
+    records = [Record(0, len(record), 0) for record in added] + old
+    body = data[len(HEAD) : old[-1].offset + old[-1].length]
+    target.write_bytes(HEAD + b"".join(added) + body + pack_index(records))
+
+
+def test_no_more_of_a_model_is_read_than_its_head_allows(tmp_path, monkeypatch):
+    """An index that has a model with more bytes than its record: the head is read, and nothing else."""
+    record = model_record(b"model")
+    path = tmp_path / "a.vdma"
+    swollen = Record(len(HEAD), len(record) + (1 << 20), 0)
+    path.write_bytes(HEAD + record + bytes(1 << 20) + pack_index([swollen]))
+    with Archive(path) as archive:
+        read = []
+        file = archive._file
+
+        class Watched:
+            seek = file.seek
+            close = file.close
+
+            def read(self, size):
+                read.append(size)
+                return file.read(size)
+
+        monkeypatch.setattr(archive, "_file", Watched())
+        assert archive.models == [swollen]
+        assert archive.model_file(hashlib.sha256(b"model").digest()[:8]) is None
+        assert sum(read) <= 32
+
+
+def test_an_index_beyond_memory_is_a_limit(made, monkeypatch):
+    def spent(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("vdmcompress.archive.reader.read_index", spent)
+    with pytest.raises(LimitError, match="memory for the index"):
+        Archive(made[0])
 
 
 def test_groups_by_images_and_by_bytes():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdmcompress.archive.directory import MAX_RAW, Member, pack_directory, read_directory
+from vdmcompress.archive.directory import MAX_NAMES, MAX_RAW, Member, pack_directory, read_directory
 from vdmcompress.archive.group import Coded, GroupParts, batches_of, pack_group, price_of, unpack_group
 from vdmcompress.archive.names import NameCheck, check_name, member_name, name_fault
 from vdmcompress.archive.records import (
@@ -184,7 +184,7 @@ def test_every_altered_byte_of_a_group_is_noticed():
 
 def test_limits_come_before_work():
     record = pack_group(parts())
-    with pytest.raises(LimitError, match="70000"):
+    with pytest.raises(LimitError, match="71261"):
         unpack_group(record, Limits(69999))
     many = [member(f"{i}", 100, 100) for i in range(9)]
     with pytest.raises(LimitError, match="90000"):
@@ -314,3 +314,82 @@ def test_heads():
 def test_price_grows_with_lanes():
     small, large = [member("a", 32, 32)], [member(f"{i}", 512, 512) for i in range(3)]
     assert 0 < price_of([member("a", single=True)]) < price_of(small) < price_of(large) < 300
+
+
+def test_singles_count_towards_the_limit():
+    """Each of them is within it; all of them together are decoded at once."""
+    many = [member(f"{i}", 100, 100, single=True) for i in range(9)]
+    record = pack_group(parts(many, singles=[b"single"] * 9))
+    assert len(unpack_group(record, Limits(90000)).singles) == 9
+    with pytest.raises(LimitError, match="90000 pixels"):
+        unpack_group(record, Limits(89999))
+
+
+def test_names_that_share_all_but_a_byte_are_bounded(monkeypatch):
+    """Few stored bytes that stand for many: refused before the name is made that goes beyond."""
+    from vdmcompress.archive import directory
+
+    stem = "/".join(["x" * 250] * 16)
+    members = [member(f"{stem}/{i:05}") for i in range(MAX_NAMES // (len(stem) + 6) + 1)]
+    decoded = []
+    decode = directory.decode_name
+    monkeypatch.setattr(directory, "decode_name", lambda data: decoded.append(len(data)) or decode(data))
+    assert len(read_directory(pack_directory(members[:-1]), len(members) - 1)) == len(members) - 1
+    decoded.clear()
+    with pytest.raises(DamagedFileError, match="names of more than"):
+        read_directory(pack_directory(members), len(members))
+    assert len(decoded) == len(members) - 1
+    with pytest.raises(LimitError, match="smaller groups"):
+        pack_group(parts(members))
+
+
+def test_lists_of_metadata_are_counted_once_each(monkeypatch):
+    from vdmcompress.archive import group
+
+    asked = []
+
+    class Counted(tuple):
+        __slots__ = ()
+
+        def __len__(self):
+            asked.append(1)
+            return super().__len__()
+
+    read = group.read_list
+    monkeypatch.setattr(group, "read_list", lambda raw: Counted(read(raw)))
+    members = [member(f"{i}") for i in range(100)]
+    record = pack_group(parts(members, [(Chunk(b"abCd", bytes((i,))),) for i in range(100)]))
+    assert len(unpack_group(record, Limits()).chunks) == 100
+    assert len(asked) < 1000
+
+
+def test_many_batches_take_many_bytes():
+    """As many batches as pixels: each costs the time of hundreds of pixels."""
+    many = [member(f"{i}", 1 + i % 2, 1) for i in range(1000)]
+    with pytest.raises(DamagedFileError, match="1500 pixels in 1000 batches"):
+        unpack_group(pack_group(parts(many, lanes=[bytes(3900)])), Limits())
+    assert len(unpack_group(pack_group(parts(many, lanes=[bytes(4000)])), Limits()).shapes) == 1000
+    assert len(unpack_group(pack_group(parts(many[:15], lanes=[b"\1"])), Limits()).shapes) == 15
+
+
+def with_index(*records):
+    """A file of empty bytes with an index, sound but for what it says; and the file's size."""
+    data = HEAD + bytes(200) + pack_index([Record(0, length, images) for length, images in records])
+    return io.BytesIO(data), len(data)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([(9, 0), (191, 1)], "a record of 9 bytes and 0 images at byte 5"),
+        ([(17, 1), (183, 1)], "a record of 17 bytes and 1 images at byte 5"),
+        ([(100, 1), (101, 1)], "a record of 101 bytes and 1 images at byte 105"),
+        ([(200, 65537)], "65537 images at byte 5"),
+        ([(5, 0)] * 40, "an index of 40 records"),
+        ([(100, 1)], "do not fill"),
+    ],
+)
+def test_records_that_cannot_be_are_met_in_the_index(records, message):
+    with pytest.raises(DamagedFileError, match=message):
+        read_index(*with_index(*records))
+    assert len(read_index(*with_index((10, 0), (18, 1), (172, 65536)))) == 3

@@ -185,6 +185,62 @@ def test_processes_extract_the_same(vdmc, sound, tmp_path):
     assert sum(p.is_file() for p in tmp_path.rglob("*")) == 10
 
 
+def test_processes_lose_a_damaged_group_only(vdmc, sound, tmp_path):
+    target, _ = sound
+    with Archive(target) as archive:
+        place = archive.groups[1]
+        lost = [m.name for m in archive.group_members(1)]
+    payload = damaged(target, tmp_path / "payload.vdma", place.offset + place.length - 20)
+    out = tmp_path / "out"
+    for command, word in (
+        (("extract", payload, "-O", out, "-j", "2"), "extracted"),
+        (("verify", payload, "-j", "2"), "verified"),
+    ):
+        result = vdmc("archive", *command)
+        assert result.exit_code == 3, result.output
+        assert all(f"lost: {name}" in result.stderr for name in lost)
+        assert f"7 images {word}, 1 problem" in result.stderr
+    assert sum(p.is_file() for p in out.rglob("*")) == 7
+
+
+def test_a_group_whose_processes_die_is_lost_alone(vdmc, sound, monkeypatch):
+    from tests import batch_support
+
+    monkeypatch.setattr("cli.archive_read.decode_task", batch_support.decode_or_die)
+    result = vdmc("archive", "verify", sound[0], "-j", "2")
+    assert result.exit_code == 1
+    assert "SIGKILL" in result.stderr
+    assert "lost: " in result.stderr
+    assert "9 images verified, 1 problem" in result.stderr
+
+
+def test_the_index_is_read_once(vdmc, sound, monkeypatch):
+    from vdmcompress.archive import reader
+
+    seen = []
+    read = reader.read_index
+    monkeypatch.setattr(reader, "read_index", lambda *a: seen.append(a) or read(*a))
+    assert vdmc("archive", "verify", sound[0], "-T", "1").exit_code == 0
+    assert len(seen) == 1
+
+
+def test_permissions_are_masked_and_the_owner_keeps_his(vdmc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, permissions in (("a.png", 0o666), ("b.png", 0o777), ("c.png", 0o444)):
+        save(np.full((8, 8, 3), 9, np.uint8), tmp_path / name)
+        os.chmod(name, permissions)
+    assert vdmc("archive", "create", "x.vdma", "a.png", "b.png", "c.png", *MODEL).exit_code == 0
+    before = os.umask(0o027)
+    try:
+        result = vdmc("archive", "extract", "x.vdma", "-O", "out", "-T", "1")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert result.exit_code == 0, result.output
+    found = [(tmp_path / "out" / name).stat().st_mode & 0o777 for name in ("a.png", "b.png", "c.png")]
+    assert found == [0o640, 0o750, 0o640]
+
+
 def test_what_cannot_be_taken_is_left_out(vdmc, source, tmp_path, monkeypatch):
     monkeypatch.chdir(source.parent)
     bad = tmp_path / "bad.png"
@@ -253,3 +309,16 @@ def test_resume_says_what_was_finished(vdmc, source, tmp_path, monkeypatch):
     assert result.exit_code == 0
     assert "10 images (4 finished before) in 3 groups" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["a.vdma"]
+
+
+def test_strip_leaves_metadata_out_and_is_kept_to(vdmc, tmp_path, monkeypatch):
+    from PIL.PngImagePlugin import PngInfo
+
+    monkeypatch.chdir(tmp_path)
+    text = PngInfo()
+    text.add_text("Comment", "left out")
+    Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save("a.png", pnginfo=text)
+    for name, arguments, chunks in (("kept.vdma", [], 1), ("stripped.vdma", ["--strip"], 0)):
+        assert vdmc("archive", "create", name, "a.png", *arguments, *MODEL).exit_code == 0
+        with Archive(name, threads=1) as archive:
+            assert len(archive.read("a.png").chunks) == chunks

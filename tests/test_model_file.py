@@ -258,3 +258,8 @@ def test_a_pickle_is_not_a_model(tmp_path):
     torch.save({"stem": torch.zeros(3)}, path)
     with pytest.raises(ModelMissingError, match="not a sound model file"):
         read_model(path)
+
+
+def test_a_corrector_that_is_a_single_number_is_refused(data):
+    with pytest.raises(ModelMissingError, match="correct_hidden"):
+        parse_model(rebuilt(data, correct_hidden=np.zeros((), np.int16)), "bad")

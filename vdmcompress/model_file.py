@@ -187,7 +187,8 @@ def parse_model(data: bytes, where: str) -> Model:
     slots = len(path.steps)
     if b_sets not in (1, 2 * slots):
         raise bad(f"{b_sets} sets of B")
-    units = tensors["correct_hidden"].shape[-1] if "correct_hidden" in tensors else None
+    hidden = tensors.get("correct_hidden")
+    units = hidden.shape[-1] if hidden is not None and hidden.ndim else None
     shapes = expected_shapes(width, blocks, scales, slots, b_sets, units)
     met = {k: (str(v.dtype), v.shape) for k, v in tensors.items()}
     if met != shapes:

@@ -39,6 +39,7 @@ __all__ = ["decode_group", "encode_group"]
 
 Progress: TypeAlias = Callable[[float, float, str], None]
 Pixels: TypeAlias = NDArray[np.uint8]
+Embedded: TypeAlias = Callable[[bytes], bytes | None]
 
 TRIAL_IMAGES: Final = 48
 """Images of a group with which its models are compared, where more than one may serve."""
@@ -200,15 +201,16 @@ def decode_group(
     record: bytes | memoryview,
     *,
     settings: GroupSettings | None = None,
-    embedded: Sequence[bytes] = (),
+    embedded: Embedded | None = None,
     known: Model | None = None,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
 ) -> list[tuple[Member, Picture | VdmError]]:
     """All members of a group with their pictures, or with what is wrong with a single.
 
-    embedded: model files that the archive holds.  known: the model that the group names.  Raises
-    DamagedFileError where the group is damaged, and as `vdmcompress.decode`.
+    embedded: gives the model file with a hash (its first 8 bytes) that the archive holds, None where it does
+    not.  known: the model that the group names.  Raises DamagedFileError where the group is damaged, and as
+    `vdmcompress.decode`.
     """
     settings = settings or GroupSettings()
     parts = unpack_group(record, limits)
@@ -237,13 +239,10 @@ def _decode_single(
         return error
 
 
-def _model(hash8: bytes, embedded: Sequence[bytes]) -> Model:
+def _model(hash8: bytes, embedded: Embedded | None) -> Model:
     """The model of a group: out of the archive, or found."""
-    for data in embedded:
-        model = _parse(data)
-        if model.hash8 == hash8:
-            return model
-    return _find(hash8)
+    data = None if embedded is None else embedded(hash8)
+    return _find(hash8) if data is None else _parse(data)
 
 
 def _decode_batches(

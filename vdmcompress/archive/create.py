@@ -44,7 +44,6 @@ class Source:
 
     name: str
     content: Content
-    strip: bool = False
 
     @classmethod
     def of(cls, given: PathLike | tuple[str, Content] | Source) -> Source:
@@ -61,8 +60,8 @@ class Source:
             return math.floor(os.stat(self.content).st_mtime)
         return None
 
-    def entry(self, limits: Limits = DEFAULT_LIMITS) -> Entry:
-        """The picture, read.  Raises as `image_io.read_picture`."""
+    def entry(self, limits: Limits = DEFAULT_LIMITS, strip: bool = False) -> Entry:
+        """The picture, read; strip: without metadata.  Raises as `image_io.read_picture`."""
         modified, permissions = None, None
         content = self.content
         if isinstance(content, str | os.PathLike):
@@ -77,7 +76,7 @@ class Source:
         fault = picture.fault()
         if fault is not None:
             raise UsageError(f"{self.name}: {fault}; see vdmcompress.picture.Picture")
-        return Entry(self.name, picture.stripped() if self.strip else picture, modified, permissions)
+        return Entry(self.name, picture.stripped() if strip else picture, modified, permissions)
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,7 @@ def create(
     threads: int | None = None,
     device: str = "auto",
     verify: bool = True,
+    strip: bool = False,
     memory: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     group: GroupSize = DEFAULT_GROUP,
@@ -124,13 +124,13 @@ def create(
 
     sources: paths, or pairs of a name and a path, array, Pillow image or Picture; read one after the other,
     when their turn comes.  effort, model, latents, threads, device, verify, memory, limits: as in `encode`;
-    without a model, `choice.models_for` says which are tried.  group: when a group is full.  jobs: processes.
-    runner: where groups are coded instead, for example `cluster.Cluster`.  embed_model: put the models that
-    were used into the archive.  resume: go on with what an interrupted call with the same settings has
-    finished.  force: replace an existing file.  progress: called with images done, ``total`` (0 for not
-    known), and "archive".  failed: called with name and error of an image that cannot be taken, which is left
-    out; without it the error is raised.  noted: called with name and text where something of a file is not
-    kept, or is worth knowing.
+    without a model, `choice.models_for` says which are tried.  strip: leave metadata out.  group: when a
+    group is full.  jobs: processes.  runner: where groups are coded instead, for example `cluster.Cluster`.
+    embed_model: put the models that were used into the archive.  resume: go on with what an interrupted call
+    with the same settings, `strip` and `verify` among them, has finished.  force: replace an existing file.
+    progress: called with images done, ``total`` (0 for not known), and "archive".  failed: called with name
+    and error of an image that cannot be taken, which is left out; without it the error is raised.  noted:
+    called with name and text where something of a file is not kept, or is worth knowing.
 
     Whatever alters bytes is in settings and sources: jobs, runner, threads and device do not.  What finished
     groups take is written to a hidden file beside the target, which stays after an interruption.
@@ -145,13 +145,13 @@ def create(
     effort_of(effort)
     settings = GroupSettings(effort, model, latents, threads, device, verify, memory)
     chosen: Runner = Serial() if jobs == 1 else Processes(jobs)
-    decides = repr((effort, model, latents, group, embed_model))
+    decides = repr((effort, model, latents, group, embed_model, strip, verify))
     with ArchiveWriter(target, decides, resume=resume, force=force) as writer:
         finished = {member.name: member.modified for member in writer.members()} if resume else {}
         tally = _Tally(len(finished), total or 0, progress)
         tally.values = sum(member.values for member in writer.members()) if resume else 0
         embedded = writer.models() if embed_model else set()
-        entries = _entries(map(Source.of, sources), finished, limits, failed, noted)
+        entries = _entries(map(Source.of, sources), finished, limits, strip, failed, noted)
         groups = groups_of(entries, group, settings)
         results = (runner or chosen).map(partial(encode_group, settings=settings), groups)
         with closing(results):
@@ -190,6 +190,7 @@ def _entries(
     sources: Iterable[Source],
     finished: dict[str, int | None],
     limits: Limits,
+    strip: bool,
     failed: Failed | None,
     noted: Noted | None,
 ) -> Iterator[Entry]:
@@ -202,10 +203,11 @@ def _entries(
             if fault is not None:
                 raise UsageError(f"{fault}; names in an archive differ, rename one or leave it out")
             if source.name in finished:
-                if source.modified() != finished[source.name]:
+                kept = finished[source.name]  # None too where a neighbour in its group had no time
+                if kept is not None and source.modified() != kept:
                     raise UsageError(f"{source.name} has changed since it was coded; start without --resume")
                 continue
-            entry = source.entry(limits)
+            entry = source.entry(limits, strip)
         except Exception as error:
             if failed is None:
                 raise

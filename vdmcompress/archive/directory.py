@@ -20,13 +20,16 @@ from vdmcompress.errors import damaged
 from vdmcompress.picture import DEPTHS, Mode, mode_name
 from vdmcompress.wire import Reader, varint
 
-__all__ = ["MAX_IMAGES", "MAX_RAW", "Member", "pack_directory", "read_directory"]
+__all__ = ["MAX_IMAGES", "MAX_NAMES", "MAX_RAW", "Member", "pack_directory", "read_directory"]
 
 MAX_IMAGES: Final = 1 << 16
 """Most members of a group."""
 
 MAX_RAW: Final = 1 << 24
 """Most bytes of a directory, uncompressed."""
+
+MAX_NAMES: Final = 1 << 22
+"""Most bytes of all names of a group: those that share their beginnings take many times what is stored."""
 
 _TIMES: Final = 0x01
 _PERMISSIONS: Final = 0x02
@@ -192,9 +195,13 @@ def _read_names(reader: Reader, count: int) -> list[str]:
     lengths = _read_columns(reader, "<u2", count).tolist()
     names = []
     before = b""
+    total = 0
     for common, length in zip(shared, lengths, strict=True):
         if common > len(before) or common + length + len(ending) > MAX_NAME:
             raise damaged("names in a directory do not follow from one another")
+        total += common + length + len(ending)
+        if total > MAX_NAMES:
+            raise damaged(f"names of more than {MAX_NAMES} bytes in a directory")
         before = before[:common] + reader.take(length)
         name = decode_name(before + ending)
         fault = name_fault(name)

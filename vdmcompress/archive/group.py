@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from vdmcompress.archive.directory import MAX_IMAGES, MAX_RAW, Member, pack_directory, read_directory
+from vdmcompress.archive.directory import (
+    MAX_IMAGES,
+    MAX_NAMES,
+    MAX_RAW,
+    Member,
+    pack_directory,
+    read_directory,
+)
+from vdmcompress.archive.names import encode_name
 from vdmcompress.archive.records import GroupHead, read_group_head, unseal
 from vdmcompress.chunks import Chunk, chunk_fault, decompress, pack_list, read_list
 from vdmcompress.container import FREE_PIXELS, MAX_LANES, MODEL_BYTES, PIXELS_PER_BYTE, Kind, Limits
@@ -27,6 +35,7 @@ from vdmcompress.path import BatchShape, batch_lanes
 from vdmcompress.wire import Reader, varint
 
 __all__ = [
+    "BATCH_PIXELS",
     "MAX_METADATA",
     "Coded",
     "GroupParts",
@@ -42,6 +51,9 @@ MAX_METADATA: Final = 1 << 25
 
 MAX_CHUNKS: Final = 1 << 17
 """Most chunks of metadata in a group: empty ones take many times their bytes as objects."""
+
+BATCH_PIXELS: Final = 256
+"""Pixels that a batch counts as besides its own where work is weighed against bytes."""
 
 _CRC_BYTES: Final = 4
 _LEVEL: Final = 9
@@ -94,12 +106,19 @@ def batches_of(members: Sequence[Member]) -> Iterator[tuple[BatchShape, list[Mem
 
 
 def holds(shapes: Sequence[BatchShape], payload: int) -> bool:
-    """Whether lanes of so many bytes may stand for batches: the rule of single files, for all together."""
-    return sum(shape.pixels for shape in shapes) <= FREE_PIXELS + PIXELS_PER_BYTE * payload
+    """Whether lanes of so many bytes may stand for batches: the rule of single files, for all together.
+
+    A batch counts as `BATCH_PIXELS` more, as a batch of one pixel takes about as long as one of hundreds.
+    """
+    work = sum(shape.pixels + BATCH_PIXELS for shape in shapes)
+    return work <= FREE_PIXELS + PIXELS_PER_BYTE * payload
 
 
 def pack_group(parts: GroupParts) -> bytes:
     """The record of a group."""
+    names = sum(len(encode_name(member.name)) for member in parts.members)
+    if names > MAX_NAMES:
+        raise LimitError(f"names of {names} bytes in a group, allowed are {MAX_NAMES}; use smaller groups")
     raw = pack_directory(parts.members)
     if len(raw) > MAX_RAW or len(parts.members) > MAX_IMAGES:
         raise LimitError(f"a directory of {len(raw)} bytes, allowed are {MAX_RAW}; use smaller groups")
@@ -164,11 +183,10 @@ def unpack_group(record: bytes | memoryview, limits: Limits) -> GroupParts:
     head, members = read_members(view)
     if len(view) != head.length:
         raise damaged(f"a group of {len(view)} bytes whose head says {head.length}")
-    largest = max(member.width * member.height for member in members)
-    pixels = sum(member.width * member.height for member in members if not member.single)
-    if max(largest, pixels) > limits.max_pixels:
+    pixels = sum(member.width * member.height for member in members)
+    if pixels > limits.max_pixels:
         raise LimitError(
-            f"a group of {pixels} pixels, one image {largest}, allowed are {limits.max_pixels}; "
+            f"a group of {pixels} pixels, allowed are {limits.max_pixels}; "
             "raise the limit if you trust the file"
         )
     payload = unseal(view[-(head.payload + _CRC_BYTES) :], "a group's payload")
@@ -201,7 +219,10 @@ def unpack_group(record: bytes | memoryview, limits: Limits) -> GroupParts:
         [reader.take(length) for length in singles],
     )
     if not holds(parts.shapes, sum(lanes)):
-        raise damaged(f"lanes of {sum(lanes)} bytes for {pixels} pixels in a group")
+        coded_pixels = sum(shape.pixels for shape in parts.shapes)
+        raise damaged(
+            f"lanes of {sum(lanes)} bytes for {coded_pixels} pixels in {len(parts.shapes)} batches of a group"
+        )
     return parts
 
 
@@ -219,13 +240,15 @@ def _read_metadata(reader: Reader, members: Sequence[Member]) -> list[tuple[Chun
     if not 1 <= count <= len(members):
         raise damaged(f"{count} lists of metadata for {len(members)} images")
     lists: list[tuple[Chunk, ...]] = [()]
+    chunks = 0
     for _ in range(count):
         found = read_list(inner.take(inner.varint()))
         fault = chunk_fault(found, False) if found else "a list without anything in it"
         if fault is not None:
             raise damaged(f"{fault} in the metadata of a group")
         lists.append(found)
-        if sum(map(len, lists)) > MAX_CHUNKS:
+        chunks += len(found)
+        if chunks > MAX_CHUNKS:
             raise LimitError(f"metadata of more than {MAX_CHUNKS} chunks in a group; the file may be a trap")
     chosen = [inner.varint() for _ in members]
     if inner.left or any(place > count for place in chosen):

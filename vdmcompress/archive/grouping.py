@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from vdmcompress.archive.directory import MAX_IMAGES
+from vdmcompress.archive.directory import MAX_IMAGES, MAX_NAMES
 from vdmcompress.archive.names import encode_name
 from vdmcompress.archive.settings import Entry, GroupSettings
 from vdmcompress.errors import UsageError
@@ -20,7 +20,6 @@ __all__ = ["DEFAULT_GROUP", "GroupSize", "groups_of"]
 
 _MOST_METADATA: Final = 1 << 24
 _MOST_CHUNKS: Final = 1 << 16
-_MOST_NAMES: Final = 1 << 22
 _MOST_BYTES: Final = 1 << 28
 
 
@@ -69,7 +68,7 @@ class _Open:
             and self.bytes + entry.picture.pixels.nbytes <= size.bytes
             and self.metadata + _metadata(entry) <= _MOST_METADATA
             and self.chunks + len(entry.picture.chunks) <= _MOST_CHUNKS
-            and self.names + len(encode_name(entry.name)) <= _MOST_NAMES
+            and self.names + len(encode_name(entry.name)) <= MAX_NAMES
         )
 
 

@@ -7,7 +7,9 @@ group that was decoded last.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -16,17 +18,19 @@ from vdmcompress.archive.directory import Member
 from vdmcompress.archive.group import read_members
 from vdmcompress.archive.records import (
     HEAD,
+    MAX_MODELS,
     Record,
     check_head,
     read_group_head,
     read_index,
+    read_record,
     read_records,
     total,
     unpack_model,
 )
 from vdmcompress.archive.settings import GroupSettings
 from vdmcompress.container import DEFAULT_LIMITS, Limits
-from vdmcompress.errors import DamagedFileError, UsageError, VdmError, damaged
+from vdmcompress.errors import DamagedFileError, LimitError, UsageError, VdmError, damaged
 from vdmcompress.files import PathLike
 from vdmcompress.picture import Picture
 
@@ -37,11 +41,13 @@ class Archive:
     """An archive that is open for reading; a context manager.
 
     path: of the file.  threads, device, memory, limits: as in `vdmcompress.decode`; the limits hold for each
-    image and for each group.
+    image and for each group.  records: groups and models of the file, as another call has found them
+    (`groups`, `models`), where they are not to be looked for again.
 
     An archive whose index is damaged is opened all the same, with the groups that are found from its front;
     `damage` then says what was met.  Raises DamagedFileError where nothing is found, UnsupportedImageError
-    for another format version, OSError where the file cannot be opened.
+    for another format version, LimitError for an index that does not fit into memory, OSError where the file
+    cannot be opened.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Archive:
         device: str = "auto",
         memory: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        records: Sequence[Record] | None = None,
     ) -> None:
         self.path = Path(path)
         self.damage: DamagedFileError | None = None
@@ -59,18 +66,23 @@ class Archive:
         self._limits = limits
         self._decoded: tuple[int, dict[str, Picture | VdmError]] | None = None
         self._places: dict[str, int] | None = None
-        self._models: list[bytes] | None = None
+        self._model: tuple[bytes, bytes] | None = None
+        self._hashes: dict[int, bytes] = {}
         self._file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - closed by close
         try:
-            self._records = self._find()
+            self.size = os.fstat(self._file.fileno()).st_size
+            found = self._find() if records is None else records
+        except MemoryError as error:
+            self._file.close()
+            raise LimitError(f"not enough memory for the index of {self.path}; free some") from error
         except BaseException:
             self._file.close()
             raise
-        self.groups: list[Record] = [record for record in self._records if record.images]
+        self.groups: list[Record] = [record for record in found if record.images]
+        self.models: list[Record] = list(islice((r for r in found if not r.images), MAX_MODELS))
 
     def _find(self) -> list[Record]:
         check_head(self._file.read(len(HEAD)))
-        self.size = os.fstat(self._file.fileno()).st_size
         try:
             return read_index(self._file, self.size)
         except DamagedFileError as error:
@@ -135,20 +147,37 @@ class Archive:
         self._file.seek(record.offset)
         return self._file.read(record.length)
 
-    def embedded(self) -> list[bytes]:
-        """The model files in the archive; damaged ones are left out."""
-        if self._models is not None:
-            return self._models
-        found = []
-        for record in self._records:
-            if not record.images:
-                self._file.seek(record.offset)
-                try:
-                    found.append(unpack_model(self._file.read(record.length)))
-                except DamagedFileError:
-                    continue
-        self._models = found
-        return found
+    def embedded(self) -> Iterator[bytes]:
+        """The model files in the archive, one by one; damaged ones are left out."""
+        for record in self.models:
+            data = self._embedded_model(record)
+            if data is not None:
+                yield data
+
+    def model_file(self, hash8: bytes) -> bytes | None:
+        """The embedded model file whose SHA-256 begins with these 8 bytes; None where there is none."""
+        if self._model is not None and self._model[0] == hash8:
+            return self._model[1]
+        for record in self.models:
+            if self._hashes.get(record.offset, hash8) != hash8:
+                continue
+            data = self._embedded_model(record)
+            met = b"" if data is None else sha256(data).digest()[:8]
+            self._hashes[record.offset] = met
+            if data is not None and met == hash8:
+                self._model = (hash8, data)
+                return data
+        return None
+
+    def _embedded_model(self, record: Record) -> bytes | None:
+        """The model file of a record; None where the record is damaged, or is not what the index says."""
+        try:
+            if read_record(self._file, record.offset, record.offset + record.length) != record:
+                return None
+            self._file.seek(record.offset)
+            return unpack_model(self._file.read(record.length))
+        except DamagedFileError:
+            return None
 
     def decode(self, number: int) -> dict[str, Picture | VdmError]:
         """Pictures of a group by name, or what is wrong with one; DamagedFileError where the group is."""
@@ -159,7 +188,7 @@ class Archive:
             found = decode_group(
                 self.group_record(number),
                 settings=self._settings,
-                embedded=self.embedded(),
+                embedded=self.model_file,
                 limits=self._limits,
             )
             self._decoded = (number, {member.name: picture for member, picture in found})

@@ -26,6 +26,7 @@ from vdmcompress.wire import Reader, varint
 __all__ = [
     "GROUP",
     "HEAD",
+    "MAX_MODELS",
     "MAGIC",
     "MODEL",
     "GroupHead",
@@ -45,7 +46,14 @@ TAIL_MAGIC: Final = b"VDMA"
 GROUP: Final = b"G"
 MODEL: Final = b"M"
 INDEX: Final = b"I"
+MAX_MODELS: Final = 64
+"""Models of an archive that a reader looks at: each that it does not know yet may be read for a group."""
+
 _CRC_BYTES: Final = 4
+_LEAST_MODEL: Final = 10
+_LEAST_GROUP: Final = 18
+"""Bytes of the smallest records: mark, numbers, checksums, a directory of one byte."""
+
 _TAIL_BYTES: Final = 8
 _HEAD_BYTES: Final = 32
 """More than the numbers in front of any record take."""
@@ -179,14 +187,20 @@ def read_index(file: BinaryIO, size: int) -> list[Record]:
         raise damaged("its tail does not lead to an index")
     reader = Reader(memoryview(body), 1, "index")
     number = reader.varint()
-    if 2 * number > reader.left:
-        raise damaged(f"an index of {number} records in {reader.left} bytes")
+    if 2 * number > reader.left or _LEAST_MODEL * number > end:
+        raise damaged(f"an index of {number} records in {reader.left} bytes, of a file of {size}")
     records, offset = [], len(HEAD)
     for _ in range(number):
         images, record_length = reader.varint(), reader.varint()
+        least = _LEAST_GROUP if images else _LEAST_MODEL
+        if record_length < least or record_length > end - offset or images > MAX_IMAGES:
+            raise damaged(
+                f"a record of {record_length} bytes and {images} images at byte {offset} in its index, "
+                f"allowed are {least} to {end - offset} bytes and {MAX_IMAGES} images"
+            )
         records.append(Record(offset, record_length, images))
         offset += record_length
-    if reader.left or offset != end or any(r.length == 0 or r.images > MAX_IMAGES for r in records):
+    if reader.left or offset != end:
         raise damaged("the records of its index do not fill the file")
     return records
 

@@ -34,16 +34,20 @@ class Serial:
 
 @dataclass(frozen=True)
 class Processes:
-    """In so many processes of this machine; an item whose process dies is tried in this many more."""
+    """In so many processes of this machine; an item whose process dies is tried in this many more.
+
+    died: makes the result of an item of which all of them died; without it `WorkerDied` is raised.
+    """
 
     count: int
     retries: int = 1
+    died: Callable[[WorkerDied], Any] | None = None
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Generator[Any]:
         """See `Runner`."""
         results: dict[int, Any] = {}
         told = 0
-        call = _Patient(function, self.retries)
+        call = _Patient(function, self.retries, self.died)
         with Workers[Any, Any](self.count, call.function) as workers:
             for index, result in workers.run(call.watch(items), window=2 * self.count):
                 results[index] = call.settle(index, result)
@@ -58,6 +62,7 @@ class _Patient:
 
     function: Callable[[Any], Any]
     retries: int
+    died: Callable[[WorkerDied], Any] | None
 
     def __post_init__(self) -> None:
         self._items: dict[int, Any] = {}
@@ -74,6 +79,8 @@ class _Patient:
                 break
             with Workers[Any, Any](1, self.function) as workers:
                 ((_, result),) = list(workers.run([item]))
+        if isinstance(result, WorkerDied) and self.died is not None:
+            return self.died(result)
         if isinstance(result, Exception):
             raise result
         return result

@@ -7,6 +7,7 @@ it.  Of what is in it, the whole and unaltered records from the front on count.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,7 @@ from vdmcompress.files import PathLike, check_output, publish
 __all__ = ["ArchiveWriter"]
 
 _SUFFIX: Final = ".part"
+_DIGEST: Final = re.compile("[0-9a-f]{12}")
 
 
 class ArchiveWriter:
@@ -48,6 +50,8 @@ class ArchiveWriter:
         digest = sha256(settings.encode()).hexdigest()[:12]
         self.part = place.with_name(f".{place.name}.{digest}{_SUFFIX}")
         for other in place.parent.glob(f".{_escaped(place.name)}.*{_SUFFIX}"):
+            if not _DIGEST.fullmatch(other.name.removeprefix(f".{place.name}.").removesuffix(_SUFFIX)):
+                continue  # of another archive, whose name begins with this one's
             if not (resume and other == self.part and not other.is_symlink()):
                 _remove(other)
         self.records: list[Record] = []
