@@ -56,7 +56,7 @@ def served(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def models_in_words(models: Mapping[str, int]) -> str:
-    """"model photo", or of several how many images each served."""
+    """The model's name, or of several how many images each served."""
     if len(models) == 1:
         return f"model {next(iter(models))}"
     return "models " + ", ".join(
