@@ -53,7 +53,7 @@ types: $(VENV)/.installed
 bench: $(VENV)/.installed-bench
 	@test -n "$(IMAGES)" || { echo "say which images: make bench IMAGES=folder [NAME=name]" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.kodak "$(IMAGES)" --name "$(NAME)" --verified
-	$(BIN)/python -m benchmarks.efforts "$(IMAGES)" --name "$(NAME)" --plot docs/efforts.svg
+	$(BIN)/python -m benchmarks.efforts "$(IMAGES)" --limit 6 --name "$(NAME)-6" --plot docs/efforts.svg
 	$(BIN)/python -m benchmarks.readme_table
 
 clean:

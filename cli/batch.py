@@ -69,7 +69,7 @@ class Batch:
     """The files of one command.
 
     writing: None where nothing is written.  done: the word of the summary, "encoded".  line: of a record, for
-    people.
+    people.  once: said before the first file that was coded, and never where none was.
     """
 
     targets: Sequence[Target]
@@ -77,6 +77,7 @@ class Batch:
     report: Report
     done: str
     line: Callable[[dict[str, Any]], str]
+    once: str = ""
     originals: dict[Path, Original] = field(default_factory=dict)
 
     def run(self, coder: Coder, jobs: int = 1) -> None:
@@ -166,6 +167,9 @@ class Batch:
             elif isinstance(outcome, Exception):
                 raise outcome
             else:
+                if self.once:
+                    self.report.note(self.once)
+                    self.once = ""
                 for note in outcome.notes:
                     self.report.note(f"{printable(target.source)}: {note}")
                 for detail in outcome.details:

@@ -107,4 +107,4 @@ def _tell(record: dict[str, Any], title: str, report: Report, status: str = "ok"
             for name, f in record["formats"].items()
         ]
         headings = ("format", "bytes", "bpd", "over smallest", "encode s", "decode s")
-        print_table(title, headings, rows)
+        print_table(title, headings, rows, ["*: fewest bytes."])

@@ -117,8 +117,7 @@ def encode(
         estimator = partial(estimate.estimate_encode, settings)
         estimate.dry_run(targets, writing, report, estimator, jobs, "about")
         return
-    report.note(PRE_RELEASE)
-    batch = Batch(targets, writing, report, "encoded", _line)
+    batch = Batch(targets, writing, report, "encoded", _line, PRE_RELEASE)
     batch.run(partial(_encode_one, settings), jobs)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,10 +16,7 @@ from cli.batch import tell_sources
 from cli.progress import Progress, progress_bar
 from cli.report import Report, printable, shape
 from cli.sources import IMAGE_SUFFIXES, Selection
-from vdmcompress.efforts import effort_of
-
-if TYPE_CHECKING:
-    from vdmcompress.model_file import Model
+from vdmcompress.efforts import Effort, effort_of
 
 
 @click.command("eval", short_help="Print the bound, coded bits and file size.")
@@ -55,7 +52,8 @@ def evaluate(
     of the files takes is told to the last byte, and what is not as it should be in words. Calibrations are
     mean squared normalised residuals, 1 expected: of the network, and of what the coder used.
 
-    The file is the one of the diffusion model, also where `vdmc encode` would take WebP or PNG.
+    The file is the one of the diffusion model, also where `vdmc encode` would take WebP or PNG. Without
+    -m the model is the one that encode takes: for small images, of those tried the one of fewest bytes.
     """
     sources = selection.find(IMAGE_SUFFIXES, repeats=True, folders=True)
     paths = [source.path for source in sources.files][:limit]
@@ -80,9 +78,14 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Setting:
-    """How a set is coded.  latents: keys of `path.ORDERS`, the smallest file of each image counts."""
+    """How a set is coded.
+
+    model: the one that is wanted, None for what `choice.models_for` finds.  latents: keys of `path.ORDERS`,
+    the smallest file of each image counts.
+    """
 
     name: str
+    effort: Effort
     model: str | None
     latents: tuple[str, ...]
 
@@ -99,11 +102,10 @@ def settings_of(sweep: str | None, effort: int, model: str | None, latents: str 
     wanted = effort_of(effort)
     if sweep == "efforts":
         chosen = {f"-e {number}": effort_of(number) for number in different_efforts()}
-        return [Setting(name, each.model, each.latents) for name, each in chosen.items()]
-    named = model or wanted.model
+        return [Setting(name, each, None, each.latents) for name, each in chosen.items()]
     if sweep == "latents":
-        return [Setting(f"--latents {way}", named, (way,)) for way in ORDERS]
-    return [Setting(f"-e {effort}", named, wanted.latents if latents is None else (latents,))]
+        return [Setting(f"--latents {way}", wanted, model, (way,)) for way in ORDERS]
+    return [Setting(f"-e {effort}", wanted, model, wanted.latents if latents is None else (latents,))]
 
 
 def _evaluate_set(
@@ -117,11 +119,11 @@ def _evaluate_set(
 ) -> dict[str, Any] | None:
     """Evaluate all images with one setting; the totals, which are told unless they are one of a sweep."""
     from vdmcompress.image_io import read_picture
-    from vdmcompress.measure.evaluation import evaluate_picture, totals
-    from vdmcompress.model_file import load_model
+    from vdmcompress.measure.chosen import Chooser, models_in_words, served
+    from vdmcompress.measure.evaluation import totals
 
-    records = []
-    loaded: Model | None = None
+    records: list[dict[str, Any]] = []
+    chooser = Chooser(setting.effort, setting.model)
     began = time.perf_counter()
     for done, path in enumerate(paths):
         with report.file(path):
@@ -131,21 +133,22 @@ def _evaluate_set(
 
             show(0.0)
             picture = read_picture(path)
-            loaded = loaded or load_model(setting.model)
-            record = evaluate_picture(picture, loaded, device, threads, setting.latents, show)
+            record, _ = chooser.evaluate(picture, device, threads, setting.latents, show)
             records.append({"file": str(path), **record})
             if report.as_json and not swept:
                 click.echo(json.dumps({"status": "ok", **records[-1]}))
             elif not report.quiet and not swept and (len(paths) == 1 or report.verbose):
-                _show(f"{printable(path)}: {shape(record)}, model {record['model']}", records[-1])
+                how = f"{setting.name}, model {record['model']}"
+                _show(f"{printable(path)}: {shape(record)}, {how}", records[-1])
     if not records:
         return None
-    total = {**totals(records), "seconds": round(time.perf_counter() - began, 2)}
+    total = {**totals(records), "models": served(records), "seconds": round(time.perf_counter() - began, 2)}
     if len(records) > 1 and not swept and not report.quiet:
         if report.as_json:
             click.echo(json.dumps({"status": "total", **total}))
         else:
-            _show(f"{len(records)} images, {total['values'] / 1e6:.2f} million values", total)
+            size = f"{len(records)} images, {total['values'] / 1e6:.3g} million values"
+            _show(f"{size}; {setting.name}, {models_in_words(total['models'])}", total)
     return total
 
 
@@ -159,9 +162,9 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
 def _tell_sweep(swept: Sequence[tuple[Setting, dict[str, Any]]], report: Report) -> None:
     if report.as_json:
         for setting, total in swept:
-            head = {"setting": setting.name, "model": setting.model, "latents": setting.latents}
+            head = {"setting": setting.name, "model": ", ".join(total["models"]), "latents": setting.latents}
             click.echo(json.dumps({"status": "total", **head, **total}))
     elif swept and not report.quiet:
         from cli.measure_tables import print_sweep
 
-        print_sweep([(setting.name, setting.model or "", total) for setting, total in swept])
+        print_sweep([(setting.name, ", ".join(total["models"]), total) for setting, total in swept])

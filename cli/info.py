@@ -1,5 +1,6 @@
 """`vdmc info`: what a file's header says."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: boo
     """Show what compressed files say of themselves; nothing is decoded."""
     from vdmcompress.chunks import describe_chunks
     from vdmcompress.container import Header, peek
+    from vdmcompress.model_file import list_models
+
+    names = cache(lambda: {found.hash: found.name for found in list_models()})
 
     def record(path: Path, size: int, header: Header) -> dict[str, Any]:
         return {
@@ -35,6 +39,7 @@ def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: boo
             "alpha": None if header.alpha is None else header.alpha.name.lower(),
             "metadata": [{"name": name, "bytes": length} for name, length in describe_chunks(header.chunks)],
             "model": header.model.hex() if header.model else None,
+            "model_name": names().get(header.model.hex()) if header.model else None,
             "plan": header.plan if header.model else None,
             "lanes": header.lanes,
             "pixel_crc32": f"{header.pixel_crc:08x}",
@@ -57,7 +62,9 @@ def describe(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The lines for people, and the record itself."""
     coding = record["kind"]
     if record["model"]:
-        coding += f", model {record['model']}, plan {record['plan']}, lanes {record['lanes']}"
+        name = record["model_name"]
+        called = f"{printable(name)} ({record['model']})" if name else f"{record['model']} (not found here)"
+        coding += f", model {called}, plan {record['plan']}, lanes {record['lanes']}"
     if record["alpha"]:
         coding += f"; alpha {record['alpha']}"
     lines = [

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from vdmcompress.measure.summary import counted, megapixels
+
 
 def print_table(
     title: str,
@@ -60,8 +62,8 @@ def print_bench(result: Mapping[str, Any]) -> None:
     left_out = f", {len(result['skipped'])} left out" if result["skipped"] else ""
     once = [title for title, f in formats.items() if f["encode_repeats"] == 1 < result["repeats"]]
     notes = [
-        f"Bytes over those of {total['reference']}. Speeds: all pixels over the sum of the images' medians",
-        f"of {result['repeats']} repeats; in brackets, had each repeat been the slowest and the fastest.",
+        f"*: fewest bytes. Ratio: bytes over those of {total['reference']}.",
+        *_about_speeds(result["repeats"]),
         "Peak memory is that of the format's process, in MiB.",
         *([f"Encoded once, because slow: {', '.join(once)}."] if once else []),
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {_versions(result['versions'])}; "
@@ -70,8 +72,17 @@ def print_bench(result: Mapping[str, Any]) -> None:
     headings = (
         "format", "bytes", "bpd", "ratio", "encode Mpx/s", "decode Mpx/s", "MiB enc", "MiB dec", "threads",
     )  # fmt: skip
-    title = f"{result['name']}: {total['images']} images{left_out}, {total['mpx']:.2f} Mpx"
+    title = f"{result['name']}: {counted(total['images'])}{left_out}, {megapixels(total['mpx'])}"
     print_table(title, headings, rows, notes)
+
+
+def _about_speeds(repeats: int) -> list[str]:
+    if repeats == 1:
+        return ["Speeds: all pixels over the sum of the images' times, each measured once."]
+    return [
+        f"Speeds: all pixels over the sum of the images' medians of {repeats} repeats; in brackets, had each",
+        "repeat been the slowest and the fastest.",
+    ]
 
 
 def _speed(f: Mapping[str, Any], way: str) -> str:
@@ -176,7 +187,7 @@ def print_sweep(swept: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
     headings = (
         "setting", "model", "VLB bpd", "± s.e.", "coded bpd", "gap", "file bpd", "bytes", "plans", "seconds",
     )  # fmt: skip
-    print_table(f"{swept[0][2]['files']} images", headings, rows, left=(0, 1))
+    print_table(counted(swept[0][2]["files"]), headings, rows, left=(0, 1))
 
 
 def _optional(value: float | None, digits: int = 3) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli import options
-from cli.report import Report
+from cli.report import Report, printable
 
 
 @click.command()
@@ -22,10 +22,15 @@ def models(as_json: bool, quiet: bool, verbose: bool) -> None:
     report = Report(1, as_json, quiet, verbose)
     with report.file(Path("models")):
         found = list_models()
+        name_width = max((len(printable(model.name)) for model in found), default=0)
+        size_width = max((len(f"{model.bytes:,}") for model in found), default=0)
         for model in found:
             use = serves(model.name) if Path(model.path).parent == shipped_folder() else ""
             record = asdict(model) | {"serves": use or None}
-            line = f"{model.name}  {model.hash}  {model.bytes:,} bytes  {model.path}"
+            line = (
+                f"{printable(model.name):{name_width}}  {model.hash}  {model.bytes:>{size_width},} bytes  "
+                f"{printable(model.path)}"
+            )
             report.line(f"{line}{f'  ({use})' if use else ''}", record)
         if not found:
             report.note(f"no models: the package holds none, and {SEARCH_VARIABLE} names no folder with one")

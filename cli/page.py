@@ -69,6 +69,7 @@ def page(
     from vdmcompress.measure.bench import SCHEMA, image_names
     from vdmcompress.measure.methods import default_title
     from vdmcompress.measure.page import render
+    from vdmcompress.measure.summary import counted
 
     check_output(output, force=force)
     if output.exists() and not force:
@@ -93,7 +94,7 @@ def page(
     content = gather(result, title, paths, image, effort, device, threads, report)
     data = render(content).encode()
     write_file(output, data, force=force)
-    text = f"{printable(output)}: {len(data):,} bytes, {result['totals']['images']} images"
+    text = f"{printable(output)}: {len(data):,} bytes, {counted(result['totals']['images'])}"
     record = {"output": str(output), "bytes": len(data), "images": result["totals"]["images"]}
     if as_json:
         click.echo(json.dumps({"status": "ok", **record}))
@@ -119,12 +120,12 @@ def gather(
     from vdmcompress.engine import default_threads
     from vdmcompress.errors import UsageError
     from vdmcompress.image_io import read_picture
-    from vdmcompress.measure.evaluation import evaluate_picture, totals
+    from vdmcompress.measure.chosen import Chooser, models_in_words, served
+    from vdmcompress.measure.evaluation import totals
     from vdmcompress.measure.methods import classical_images
     from vdmcompress.measure.page import Content
     from vdmcompress.measure.page_views import Sample
     from vdmcompress.measure.views import look
-    from vdmcompress.model_file import load_model
 
     names = [each["image"] for each in result["images"] if each["image"] in paths]
     if not names:
@@ -132,8 +133,7 @@ def gather(
     if image is not None and Path(image).stem not in names:
         raise UsageError(f"image {image!r} was not measured; some that were: {', '.join(names[:5])}")
     wanted, count = effort_of(effort), threads or default_threads()
-    model = load_model(wanted.model)
-    records = {}
+    chooser, records, models = Chooser(wanted), {}, {}
     with progress_bar("evaluating", quiet=report.quiet) as progress:
         for done, each in enumerate(names):
 
@@ -143,17 +143,18 @@ def gather(
 
             show(0.0)
             picture = read_picture(paths[each]).stripped()
-            records[each] = evaluate_picture(picture, model, device, threads, wanted.latents, show)
+            records[each], models[each] = chooser.evaluate(picture, device, threads, wanted.latents, show)
         if progress is not None:
             progress(len(names), len(names) + 1, "looking at one")
         by_bits = sorted(names, key=lambda name: records[name]["vlb_bpd"])
         chosen = Path(image).stem if image is not None else by_bits[len(by_bits) // 2]
         pixels = np.asarray(read_picture(paths[chosen]).colour, np.uint8)
-        views = look(pixels, records[chosen]["plan"], model, device, count)
+        views = look(pixels, records[chosen]["plan"], models[chosen], device, count)
     return Content(
         result,
         title,
         totals(list(records.values())),
         Sample(chosen, pixels, views),
         classical_images(result, title, records),
+        f"Effort {effort}, {models_in_words(served(list(records.values())))}.",
     )

@@ -44,14 +44,15 @@ def exit_code(error: BaseException) -> int:
     return FAILED
 
 
-def message(error: BaseException) -> str:
-    """One line for one error."""
+def message(error: BaseException, path: Path | None = None) -> str:
+    """One line for one error.  path: the file that is named before it, which is not named again."""
     if isinstance(error, VdmError):
         return printable(" ".join(str(error).split()))
     if isinstance(error, MemoryError):
         return "not enough memory for this image"
     if isinstance(error, OSError) and error.strerror:
-        place = f" ({printable(error.filename)})" if error.filename else ""
+        known = not error.filename or (path is not None and str(error.filename) == str(path))
+        place = "" if known else f" ({printable(error.filename)})"
         return f"{error.strerror}{place}"
     return f"internal error: {type(error).__name__}: {' '.join(str(error).split())} (-v shows where)"
 
@@ -137,12 +138,12 @@ class Report:
         except click.ClickException:
             raise
         except Exception as error:
-            code = exit_code(error)
+            code, said = exit_code(error), message(error, path)
             self.codes.append(code)
             if self.as_json:
-                record = {"file": str(path), "status": "error", "error": message(error), "exit_code": code}
+                record = {"file": str(path), "status": "error", "error": said, "exit_code": code}
                 self._echo(json.dumps(record))
-            self._echo(f"vdmc: {printable(path)}: {message(error)}", err=True)
+            self._echo(f"vdmc: {printable(path)}: {said}", err=True)
             if self.verbose and not isinstance(error, VdmError | OSError):
                 self._echo(traceback.format_exc(), err=True)
         else:

@@ -81,7 +81,12 @@ def _verify_one(settings: VerifySettings, target: Target, progress: Progress | N
     start = time.perf_counter()
     limits = options.limits(settings.max_pixels)
     against = settings.against
-    expected = read_picture(against, limits) if against else None
+    expected = None
+    if against is not None:
+        try:
+            expected = read_picture(against, limits)
+        except VdmError as error:
+            raise type(error)(f"not compared, --against {against}: {error}") from error
     picture = api.decode_picture(
         read_coded(target.source, limits),
         threads=settings.threads,

@@ -77,6 +77,8 @@ def test_bench_json_is_one_object_and_the_file_is_the_same(vdmc, folder, tmp_pat
     again = vdmc("bench", "-r", folder, "--formats", "png", "--repeats", "1", "--baseline", kept)
     assert again.exit_code == 0, again.stderr
     assert "3 images, 1 left out" in again.stdout
+    assert "in brackets" not in again.stdout
+    assert "*: fewest bytes" in again.stdout
     assert "over the 2 images of both" in again.stdout
     assert [line.split()[:2] for line in again.stdout.splitlines() if line.startswith(" PNG")][-1] == [
         "PNG",

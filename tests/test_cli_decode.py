@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from tests.cli_support import colours, load, png_file, save
 from vdmcompress.chunks import Chunk
+from vdmcompress.container import Header, Kind, pack
 from vdmcompress.metadata import icc_chunk
 from vdmcompress.picture import array_picture
 
@@ -134,6 +135,14 @@ def test_verify_against_other_pixels(vdmc, library, coded, tmp_path, other):
     assert "other.png" in result.stderr
 
 
+def test_an_image_that_cannot_be_compared_is_the_one_to_blame(vdmc, library, coded, tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    result = vdmc("verify", coded, "--against", text)
+    assert result.exit_code == 2
+    assert f"{coded}: not compared, --against {text}: " in result.stderr
+
+
 def test_verify_against_compares_metadata(vdmc, library, picture, tmp_path):
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "mine")
@@ -183,6 +192,19 @@ def test_info_names_mode_and_metadata(vdmc, sixteen):
 
 def test_verify_against_takes_one_file(vdmc, library, coded, picture):
     assert vdmc("verify", coded, coded, "--against", picture).exit_code == 2
+
+
+def test_info_names_a_model_that_is_here(vdmc, tmp_path):
+    from vdmcompress.model_file import list_models
+
+    known = next(found for found in list_models() if found.name == "tiny")
+    said = {known.hash: f"model tiny ({known.hash})", "00" * 8: "model 0000000000000000 (not"}
+    for digest, words in said.items():
+        header = Header(Kind.DIFFUSION, 4, 4, 3, 0, bytes.fromhex(digest), 0, 1)
+        path = tmp_path / "coded.vdm"
+        path.write_bytes(pack(header, [b"x" * 9]))
+        assert words in vdmc("info", path).stdout
+    assert json.loads(vdmc("info", "--json", path).stdout)["model_name"] is None
 
 
 def test_info_tells_the_header(vdmc, coded, grey_coded):

@@ -34,6 +34,20 @@ def test_one_line_a_file_and_one_note_about_the_format(vdmc, library, tmp_path):
     assert result.stderr.count("pre-release format") == 1
 
 
+def test_the_note_about_the_format_needs_a_file(vdmc, library, picture, tmp_path):
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    assert "pre-release format" not in vdmc("encode", tmp_path / "damaged.png").stderr
+    assert vdmc("encode", tmp_path / "damaged.png", picture).stderr.count("pre-release format") == 1
+    assert "pre-release format" not in vdmc("encode", "--skip-existing", picture).stderr
+
+
+def test_a_missing_file_is_named_once(vdmc, library, tmp_path):
+    result = vdmc("encode", tmp_path / "nothere.png")
+    assert result.exit_code == 2
+    assert result.stderr.count("nothere.png") == 1
+    assert "No such file or directory" in result.stderr
+
+
 def test_quiet_says_nothing(vdmc, library, picture):
     result = vdmc("encode", "-q", picture)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdmcompress.archive import records
 from vdmcompress.chunks import Chunk
 from vdmcompress.container import (
+    ARCHIVE_MAGIC,
     FREE_PIXELS,
     MAGIC,
     MAX_LANES,
@@ -22,6 +24,7 @@ from vdmcompress.container import (
     file_length,
     file_lengths,
     holds,
+    longest,
     pack,
     peek,
     unpack,
@@ -151,8 +154,17 @@ def test_contradictions_are_named(data, words):
 
 def test_text_and_nothing_are_not_ours():
     for data in (b"", b"\x89", b"\x89PNG\r\n\x1a\n", b"hello"):
-        with pytest.raises(DamagedFileError, match="begins with"):
+        with pytest.raises(DamagedFileError, match="no vdmc file") as met:
             peek(data)
+        assert met.value.exit_code == 3
+        assert "b'" not in str(met.value)
+
+
+def test_an_archive_is_called_one():
+    assert records.MAGIC == ARCHIVE_MAGIC
+    for read in (peek, unpack, longest):
+        with pytest.raises(DamagedFileError, match="but an archive of many: use 'vdmc archive extract'"):
+            read(records.HEAD + bytes(99))
 
 
 def test_other_version_is_no_damage():

@@ -39,7 +39,7 @@ def test_existing_file_needs_force(tmp_path):
     target.write_bytes(b"old")
     os.chmod(target, 0o640)
     for refuse in (check_output, lambda path: write_file(path, b"new")):
-        with pytest.raises(UsageError, match="exists"):
+        with pytest.raises(UsageError, match="exists; .* with -f"):
             refuse(target)
     assert target.read_bytes() == b"old"
     check_output(target, force=True)

@@ -16,6 +16,7 @@ from vdmcompress.evaluate import evaluate
 from vdmcompress.measure import evaluation, views
 from vdmcompress.measure.bench import SCHEMA
 from vdmcompress.measure.charts import Point, scatter
+from vdmcompress.measure.chosen import models_in_words, served
 from vdmcompress.measure.methods import classical_images, default_title
 from vdmcompress.measure.page import Content, render
 from vdmcompress.measure.page_views import Sample, block_pixels
@@ -87,8 +88,29 @@ def page(looked):
         evaluation.totals([record, record]),
         Sample("image<0>", pixels, seen),
         classical_images(result, "vdmc -e 7", records),
+        "Effort 7, model tiny.",
     )
     return render(content)
+
+
+def test_the_bound_says_effort_and_model(page):
+    assert '<p class="soft">Effort 7, model tiny.</p>' in page
+
+
+def test_models_that_served_are_told_in_words():
+    assert models_in_words(served([{"model": "photo"}])) == "model photo"
+    both = served([{"model": name} for name in ("tiny", "photo", "photo")])
+    assert models_in_words(both) == "models photo (2 images), tiny (1 image)"
+
+
+def test_a_set_of_one_small_image_measured_once():
+    result = bench_result()
+    several = render(Content(result, "vdmc -e 7"))
+    assert "in brackets, had" in several
+    totals_of_one = {**result["totals"], "images": 1, "mpx": 0.001024}
+    once = render(Content({**result, "repeats": 1, "totals": totals_of_one}, "vdmc -e 7"))
+    assert "in brackets, had" not in once
+    assert "1 image, 0.00102 Mpx" in once
 
 
 def test_the_map_of_bits_sums_to_the_bound(looked):

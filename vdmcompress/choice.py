@@ -48,6 +48,6 @@ def serves(name: str) -> str:
     """What images a model of the package is for, in words; empty for other models."""
     return {
         "photo": "photographs and other images; efforts 4 to 9",
-        "swift": "the same, faster; efforts 1 to 3",
+        "swift": "photographs and other images, several times faster; efforts 1 to 3",
         SMALL_MODEL: f"images of up to {SMALL_SIDE}x{SMALL_SIDE}",
     }.get(name, "")

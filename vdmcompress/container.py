@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from vdmcompress.chunks import Chunk, chunk_fault, pack_section, read_section
-from vdmcompress.errors import LimitError, UnsupportedImageError, UsageError, damaged
+from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError, damaged
 from vdmcompress.picture import DEPTHS, Mode, mode_name, mode_of
 from vdmcompress.wire import Reader, varint
 
@@ -39,6 +39,7 @@ __all__ = [
 Data: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC: Final = b"\x89VDM"
+ARCHIVE_MAGIC: Final = b"\x89VDA"
 """First bytes of every file; the first one is not ASCII, so that transfers as text are noticed."""
 
 VERSION: Final = 0
@@ -261,8 +262,12 @@ def _too_short(header: Header, payload: int) -> str:
 
 
 def _check_magic(view: memoryview) -> None:
-    if bytes(view[: len(MAGIC)]) != MAGIC:
-        raise damaged(f"it begins with {bytes(view[: len(MAGIC)])!r}, a vdmc file with {MAGIC!r}")
+    start = bytes(view[: len(MAGIC)])
+    if start == ARCHIVE_MAGIC:
+        raise DamagedFileError("no vdmc file but an archive of many: use 'vdmc archive extract'")
+    if start != MAGIC:
+        met = f"it begins with {start.hex(' ')}" if start else "it is empty"
+        raise DamagedFileError(f"no vdmc file: {met}, a vdmc file with {MAGIC.hex(' ')}; name another file")
 
 
 def _check_pixels(header: Header, limits: Limits) -> None:

@@ -11,6 +11,7 @@ What remains, rounding and saturation, is defined on integers.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -188,17 +189,17 @@ def check_answer(backend: Backend, prepared: object, expected: int, name: str) -
         )
 
 
-def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
+def selftest(model: Model | None = None) -> Iterator[tuple[str, bool, str]]:
     """Check this machine: coder table, and every evaluation of a model on every CPU path.
 
-    model: the one to check; None for every model found.  Returns (name, sound, detail) for each check.
+    model: the one to check; None for every model found.  Gives (name, sound, detail) as each check ends.
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
     from vdmcompress.engine import CPU_BACKENDS, candidate_backends
     from vdmcompress.model_file import list_models, load_model
 
-    results = [("table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, "")]
-    found = [load_model(info.path) for info in list_models()] if model is None else [model]
+    yield "table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, ""
+    found = map(load_model, (info.path for info in list_models())) if model is None else iter([model])
     for model in found:
         for backend in chain.from_iterable(map(candidate_backends, CPU_BACKENDS)):
             name = f"model {model.name} on {backend.name}"
@@ -206,9 +207,9 @@ def selftest(model: Model | None = None) -> list[tuple[str, bool, str]]:
                 for row in range(model.slots * model.scales):
                     prepared = backend.prepare(model.evaluation(row))
                     check_answer(backend, prepared, model.answer(row), f"row {row}")
-                results.append((name, True, f"{model.slots * model.scales} known answers"))
             except (AttributeError, NotImplementedError) as error:
-                results.append((name, True, f"not available here ({error}); the reference path serves"))
+                yield name, True, f"not available here ({error}); the reference path serves"
             except (MachineError, RuntimeError) as error:
-                results.append((name, False, str(error)))
-    return results
+                yield name, False, str(error)
+            else:
+                yield name, True, f"{model.slots * model.scales} known answers"

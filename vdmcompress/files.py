@@ -38,7 +38,7 @@ def check_output(
     """
     path = Path(path)
     if path.is_symlink() and not force:
-        raise UsageError(f"output {path} is a symbolic link; name its target, or force writing through it")
+        raise UsageError(f"output {path} is a symbolic link; name its target, or write through it with -f")
     _check_folder(path.resolve() if path.is_symlink() else path, None if root is None else Path(root), force)
     if not path.exists():
         return
@@ -48,7 +48,7 @@ def check_output(
         if Path(source).exists() and path.samefile(source):
             raise UsageError(f"output {path} is the input {source}; name another file")
     if not force:
-        raise UsageError(f"output {path} exists; name another file, or force replacing it")
+        raise UsageError(f"output {path} exists; name another file, or replace it with -f")
 
 
 def write_file(

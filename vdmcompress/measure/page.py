@@ -14,6 +14,7 @@ from typing import Any
 from vdmcompress.measure import charts, page_views
 from vdmcompress.measure.evaluation import FEW, calibration, explain
 from vdmcompress.measure.page_views import Sample
+from vdmcompress.measure.summary import counted, megapixels
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Content:
 
     result: of `bench.run`.  title: vdmc's row that the page is about.  total: of `evaluation.totals`, None
     where no image went through diffusion.  sample: the image that is looked at.  classical: of
-    `methods.classical_images`.
+    `methods.classical_images`.  coded_by: effort and model of total, as a sentence.
     """
 
     result: Mapping[str, Any]
@@ -30,6 +31,7 @@ class Content:
     total: Mapping[str, Any] | None = None
     sample: Sample | None = None
     classical: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+    coded_by: str = ""
 
 
 def render(content: Content) -> str:
@@ -47,7 +49,7 @@ def render(content: Content) -> str:
         _speeds(content.result),
     ]
     if content.total is not None:
-        parts.append(_bound(content.total))
+        parts.append(_bound(content.total, content.coded_by))
     if content.sample is not None:
         parts += [page_views.bit_map(content.sample), page_views.levels(content.sample)]
     parts += [_methods(content), _images(content), _how(content.result), "</main></body></html>"]
@@ -73,7 +75,7 @@ def _head(content: Content) -> str:
     machine = content.result["machine"]
     return (
         f"<h1>{escape(content.result['name'])}</h1>"
-        f'<p class="soft">{total["images"]} images, {total["mpx"]:.2f} Mpx; {escape(machine["cpu"])}, '
+        f'<p class="soft">{counted(total["images"])}, {megapixels(total["mpx"])}; {escape(machine["cpu"])}, '
         f"{machine['cores']} cores; {content.result['date']}. "
         "Every image was compared with what came back.</p>"
         f'<div class="figures">{cards}</div>'
@@ -83,6 +85,11 @@ def _head(content: Content) -> str:
 def _sizes(content: Content) -> str:
     total = content.result["totals"]
     most = max(f["bytes"] for f in total["formats"].values())
+    speeds = (
+        "Speeds are medians of repeats; in brackets, had each repeat been the slowest and the fastest."
+        if content.result["repeats"] > 1
+        else "Each image was coded once: speeds may be off by what else the machine did."
+    )
     rows = []
     for title, f in sorted(total["formats"].items(), key=lambda item: item[1]["bytes"]):
         cells = [
@@ -100,8 +107,7 @@ def _sizes(content: Content) -> str:
     heads = ("format", "bytes", "", "bpd", "ratio", "encode Mpx/s", "decode Mpx/s", "peak MiB")
     return (
         f"<h2>Sizes</h2>{_table(heads, rows)}"
-        f'<p class="soft">Ratio: bytes over those of {escape(total["reference"])}. Speeds are medians of '
-        "repeats; in brackets, had each repeat been the slowest and the fastest.</p>"
+        f'<p class="soft">Ratio: bytes over those of {escape(total["reference"])}. {speeds}</p>'
     )
 
 
@@ -127,7 +133,7 @@ def _speeds(result: Mapping[str, Any]) -> str:
     )
 
 
-def _bound(total: Mapping[str, Any]) -> str:
+def _bound(total: Mapping[str, Any], coded_by: str) -> str:
     steps = []
     for step in explain(total):
         cells = _cells([step["step"], f"{step['bits']:+,.0f}", f"{step['bpd']:+.5f}"])
@@ -156,7 +162,8 @@ def _bound(total: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{name} {size:,}" for name, size in total["parts"].items())
     heads = ("scale, band", "level", "VLB bpd", "± s.e.", "coded bpd", "", "cal. network", "cal. coder")
     return (
-        f"<h2>From the bound to the file</h2>{_table(('', 'bits', 'bpd', 'why'), steps)}"
+        f'<h2>From the bound to the file</h2><p class="soft">{escape(coded_by)}</p>'
+        f"{_table(('', 'bits', 'bpd', 'why'), steps)}"
         f'<p class="soft">Bytes of all files: {escape(parts)}.</p>{said or good}'
         f"<h3>By scale, band and level</h3>{_table(heads, rows)}"
         '<p class="soft">Scale 0 is the finest. Level 0 is the band itself, levels above are latents. '
@@ -169,7 +176,8 @@ def _bound(total: Mapping[str, Any]) -> str:
 def _methods(content: Content) -> str:
     count = content.result["totals"]["images"]
     if not content.classical:
-        text = f"None: {escape(content.title)} coded all {count} images by diffusion."
+        which = "the image" if count == 1 else f"all {count} images"
+        text = f"None: {escape(content.title)} coded {which} by diffusion."
         return f"<h2>Images that went to a classical method</h2><p>{text}</p>"
     rows = [
         f"<tr>{_cells([escape(row['image']), row['method']])}"
@@ -201,10 +209,11 @@ def _how(result: Mapping[str, Any]) -> str:
     left = "".join(
         f"<p>Left out: {escape(each['image'])}, {escape(each['reason'])}</p>" for each in result["skipped"]
     )
+    times = "once" if result["repeats"] == 1 else f"{result['repeats']} times"
     slow = f" Encoded once, because slow: {', '.join(once)}." if once else ""
     return (
         "<h2>How it was measured</h2>"
-        f"<p>Each format in a process of its own, by turns on each image, {result['repeats']} times.{slow} "
+        f"<p>Each format in a process of its own, by turns on each image, {times}.{slow} "
         "vdmc encodes without its check by decoding, as the others do; peak memory is that of the whole "
         "process.</p>"
         f'<p class="soft">Threads: {escape(threads)}. Versions: {escape(versions)}.</p>{left}'

@@ -10,6 +10,16 @@ REFERENCES: Final = ("JPEG XL e7", "WebP", "PNG")
 """What sizes and speeds are compared with: the first of these that was measured."""
 
 
+def counted(images: int) -> str:
+    """How many images, in words."""
+    return f"{images} image{'s' * (images != 1)}"
+
+
+def megapixels(mpx: float) -> str:
+    """Pixels of a set, in words: two decimals, of less than one megapixel three figures."""
+    return f"{mpx:.2f} Mpx" if mpx >= 1 else f"{mpx:.3g} Mpx"
+
+
 def reference_of(titles: Iterable[str]) -> str:
     """The format that ratios are of."""
     known = list(titles)
@@ -48,7 +58,7 @@ def totals(images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             key: round(found[key] / base[key], 4) if base[key] else None
             for key in ("bytes", "encode_mpx_s", "decode_mpx_s")
         }
-    mpx = round(pixels / 1e6, 3)
+    mpx = round(pixels / 1e6, 6)
     return {"images": len(images), "mpx": mpx, "values": values, "reference": reference, "formats": formats}
 
 
