@@ -26,6 +26,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(
         "vdmcompress.efforts.EFFORTS", 9 * (Effort(str(corpus.TINY), ("one",), careful=True),)
     )
+    monkeypatch.setattr("vdmcompress.choice.shipped", lambda name: None)
     monkeypatch.setattr("vdmcompress.engine.default_threads", lambda: 1)
 
 
