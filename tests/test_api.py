@@ -328,7 +328,7 @@ def test_previews(fake):
 
 def test_progress_is_passed_on(fake, no_classical):
     seen = []
-    data = vdmcompress.encode(NOISE, threads=1, progress=lambda *step: seen.append(step))
+    data = vdmcompress.encode(NOISE, model="photo", threads=1, progress=lambda *step: seen.append(step))
     vdmcompress.decode(data, threads=1, progress=lambda *step: seen.append(step))
     assert seen == [(1, 1, "encode"), (1, 1, "verify"), (1, 1, "decode")]
 

@@ -92,7 +92,7 @@ def test_files_are_decoded_in_workers(tmp_path):
     assert [os.path.basename(line.split(":")[0]) for line in result.stdout.splitlines()] == [
         "0.vdm", "1.vdm", "2.vdm"
     ]  # fmt: skip
-    assert "bad.vdm: damaged file" in result.stderr
+    assert "bad.vdm: no vdmc file" in result.stderr
     assert all(np.array_equal(load(tmp_path / f"{i}.png"), colours(4, 5 + i)) for i in range(3))
 
 
