@@ -24,7 +24,7 @@ from codec.ans import Stack
 from codec.bits_back import Ledger
 from codec.errors import BinsError, ShortStackError, StackFormatError, ValueOutOfRange
 from codec.gaussian import Bins, code_lengths, gaussian_table
-from vdmcompress.cascade import BandChain
+from vdmcompress.cascade import BandChain, PathChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
@@ -75,8 +75,10 @@ class EncodedBatches:
     bits: list[NDArray[np.float64]]
 
 
-class BatchChain:
+class BatchChain(PathChain):
     """A band's chain for n images as the coder wants it (`codec.bits_back.Chain`); rows count through them.
+
+    Strips are whole images, or parts of one image.
 
     ctx: LL and the clean bands decoded before, int16 (n, C, h, w) each.  data, costs: the band itself and
     where the bits that its values cost each image are added, float64 (n,); for encoding, without latents.
@@ -107,26 +109,6 @@ class BatchChain:
         self._strip = DIRECT_STRIP if self.direct else plan.strip
         self._strips = _strips(self.count, *self.shape, positions, self._strip)
         self._single: tuple[int, BandChain] | None = None
-
-    @property
-    def levels(self) -> int:
-        """K of the plan: 1 without latents."""
-        return 1 if self.direct else self.path.evaluations
-
-    @property
-    def adapts(self) -> bool:
-        """The statistics of p adapt."""
-        return True
-
-    @property
-    def strips(self) -> Sequence[slice]:
-        """Rows of the strips: whole images, or parts of one image."""
-        return self._strips
-
-    def posterior(self, k: int, z_below: Band, rows: slice) -> Bins:
-        """q(z_k | z_{k-1}); see `codec.bits_back.Chain`."""
-        below = self.gather(z_below, rows) * np.int32(self.path.delta(k - 1))
-        return self.conditionals.posterior(self.path, k, below)
 
     def likelihood(self, k: int, z_k: Band | None, rows: slice) -> Bins:
         """p(z_{k-1} | z_k, ctx), or the top; see `codec.bits_back.Chain`."""

@@ -28,7 +28,7 @@ from vdmcompress.errors import VdmError, damaged
 from vdmcompress.kernels import differences
 from vdmcompress.memory import choose_tile
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan, lane_count
+from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, BandPath, Plan, lane_count
 from vdmcompress.transform import (
     Bands,
     check_range,
@@ -59,7 +59,40 @@ class Encoded:
     ledger: Ledger
 
 
-class BandChain:
+class PathChain:
+    """What the chains of one image's band and of many images' bands have in common."""
+
+    path: BandPath
+    conditionals: Conditionals
+    direct: bool
+    _strips: list[slice]
+
+    @property
+    def levels(self) -> int:
+        """K of the plan: 1 without latents."""
+        return 1 if self.direct else self.path.evaluations
+
+    @property
+    def adapts(self) -> bool:
+        """The statistics of p adapt."""
+        return True
+
+    @property
+    def strips(self) -> Sequence[slice]:
+        """Rows of the strips, top to bottom."""
+        return self._strips
+
+    def posterior(self, k: int, z_below: Band, rows: slice) -> Bins:
+        """q(z_k | z_{k-1}); see `codec.bits_back.Chain`."""
+        below = self.gather(z_below, rows) * np.int32(self.path.delta(k - 1))
+        return self.conditionals.posterior(self.path, k, below)
+
+    def gather(self, z: Band, rows: slice) -> Array:
+        """Existing positions of rows, int32 (n, C)."""
+        raise NotImplementedError
+
+
+class BandChain(PathChain):
     """A band's chain as the coder wants it (`codec.bits_back.Chain`); z_k is in bins of its own grid.
 
     ctx: LL and the clean bands decoded before, int16 (C, h, w) each.  latents: whether the plan gives it any.
@@ -87,26 +120,6 @@ class BandChain:
         rows = self.shape[0] if self.shape[1] else 0
         self._chunk: tuple[slice, Array, Array] | None = None
         self._strips = [slice(i, min(i + strip, rows)) for i in range(0, rows, strip)]
-
-    @property
-    def levels(self) -> int:
-        """K of the plan: 1 without latents."""
-        return 1 if self.direct else self.path.evaluations
-
-    @property
-    def adapts(self) -> bool:
-        """The statistics of p adapt."""
-        return True
-
-    @property
-    def strips(self) -> Sequence[slice]:
-        """Rows of the strips, top to bottom."""
-        return self._strips
-
-    def posterior(self, k: int, z_below: Band, rows: slice) -> Bins:
-        """q(z_k | z_{k-1}); see `codec.bits_back.Chain`."""
-        below = self.gather(z_below, rows) * np.int32(self.path.delta(k - 1))
-        return self.conditionals.posterior(self.path, k, below)
 
     def likelihood(self, k: int, z_k: Band | None, rows: slice) -> Bins:
         """p(z_{k-1} | z_k, ctx), or the top; see `codec.bits_back.Chain`."""
