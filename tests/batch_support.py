@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cli.archive_read import Lost, Outcome, Task, decode_task
+from cli.archive_task import Lost, Outcome, Task, decode_task
 from cli.batch import Coded
 from cli.progress import Progress
 from cli.targets import Target
@@ -37,7 +37,7 @@ def die_once(mark: str) -> str:
 
 
 def decode_or_die(task: Task) -> list[Outcome] | Lost:
-    """In place of `cli.archive_read.decode_task`: dies on the last group of the tests' archive."""
+    """In place of `cli.archive_task.decode_task`: dies on the last group of the tests' archive."""
     if len(task.names) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return decode_task(task)
