@@ -9,15 +9,17 @@ import torch
 from tests import phase_support
 from tests.model_support import synthetic
 from tests.phase_support import SLOTS, inputs, phase, shaken
-from vdmcompress.errors import UsageError
 from vdmcompress.network import Denoiser
 from vdmcompress.train.config import load_config
 from vdmcompress.train.data import stack_batch
-from vdmcompress.train.experts import Experts
+from vdmcompress.train.experts import Experts, ExpertsTrainer
 from vdmcompress.train.export import export, export_tensors
 from vdmcompress.train.objective import batch_loss
 from vdmcompress.train.quantise import quantise
 from vdmcompress.train.start import load_graph
+
+TOPS = [2, 4, 5]
+"""Slots of the tops: their direct predictions are what the default plan codes scale 0 with."""
 
 folder, config = phase_support.folder, phase_support.config
 
@@ -30,35 +32,50 @@ def test_experts_compute_what_the_shared_trunk_computes(config):
         assert torch.equal(experts.evaluate(raw, scale, slot), shared.evaluate(raw, scale, slot))
     assert torch.equal(experts.mixture, shared.mixture)
     a, b = export_tensors(shared), export_tensors(experts)
-    for name in a.keys() - {"b", "b_exponent", "a", "a_exponent"}:
+    for name in a.keys() - {"b", "b_exponent"}:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    assert b["b_set"].max() + 1 == len(b["b"]) == 1 + len(TOPS)
     np.testing.assert_array_equal(np.broadcast_to(a["b"], b["b"].shape), b["b"])
     np.testing.assert_array_equal(np.broadcast_to(a["b_exponent"], b["b_exponent"].shape), b["b_exponent"])
 
 
-def test_an_expert_learns_from_its_own_evaluation_only(config):
+@pytest.mark.parametrize("slot", SLOTS)
+def test_an_expert_learns_from_its_own_evaluation_only(config, slot):
+    """Blocks of a top of scale 0 are its own; what is no top learns for all that share the trunk."""
     experts = Experts.split(Denoiser(config.network))
     before = {k: v.clone() for k, v in experts.state_dict().items()}
     batch = stack_batch([synthetic(0)[:32, :32]], 0)
-    batch_loss(experts, batch, [1], [1.0], 0.1, torch.Generator().manual_seed(1), backward=True)
+    batch_loss(experts, batch, [slot], [1.0], 0.1, torch.Generator().manual_seed(1), backward=True)
     with torch.no_grad():
-        for p in experts.parameters():
+        for p in (*experts.a, *experts.b):
             if p.grad is not None:
                 p -= 0.1 * p.grad
     raw = inputs()
     old = Experts(config.network)
     old.load_state_dict(before)
     changed = {
-        (scale, slot)
-        for scale, slot in itertools.product((0, 1), SLOTS)
-        if not torch.equal(experts.evaluate(raw, scale, slot), old.evaluate(raw, scale, slot))
+        (scale, other)
+        for scale, other in itertools.product((0, 1), SLOTS)
+        if not torch.equal(experts.evaluate(raw, scale, other), old.evaluate(raw, scale, other))
     }
-    assert changed == {(0, 1)}
+    own = {(0, slot)} if slot in TOPS else {(s, o) for s in (0, 1) for o in SLOTS if s or o not in TOPS}
+    assert changed == own
+
+
+def test_every_step_of_the_phase_belongs_to_one_evaluation(config):
+    trainer = ExpertsTrainer(config, torch.device("cpu"), Experts(config.network))
+    chance, rng = np.array([0.1, 0.2, 0.3, 0.4]), np.random.default_rng(1)
+    drawn = np.array([trainer.draw(chance, 3, rng) for _ in range(4000)])
+    assert (drawn == drawn[:, :1]).all()
+    np.testing.assert_allclose(np.bincount(drawn[:, 0]) / 4000, chance, atol=0.03)
 
 
 def test_exported_experts_have_their_own_b(config, tmp_path):
     """The integer graph of each evaluation is made of its own expert."""
     experts = shaken(Experts.split(Denoiser(config.network)))
+    with torch.no_grad():
+        for i, b in enumerate(experts.b):
+            b *= 1 + 0.1 * i
     model = export(experts, "few", tmp_path / "few.vdm.safetensors")
     for scale, slot in itertools.product((0, 1), SLOTS):
         graph = model.evaluation(scale * 6 + slot)
@@ -70,8 +87,9 @@ def test_exported_experts_have_their_own_b(config, tmp_path):
                 np.testing.assert_array_equal(layer.exponents, exponents)
 
 
-def test_experts_are_split_once(folder, tmp_path):
+def test_experts_go_on_from_experts(folder, tmp_path):
     phase("experts", folder, tmp_path)
-    with pytest.raises(UsageError, match="is split into experts already"):
-        phase("experts", folder, tmp_path / "again", start=tmp_path / "experts.pt")
-    assert isinstance(load_graph(tmp_path / "experts.pt", load_config(folder / "few.toml").network), Experts)
+    graph = load_graph(tmp_path / "experts.pt", load_config(folder / "few.toml").network)
+    assert isinstance(graph, Experts)
+    phase("experts", folder, tmp_path / "again", start=tmp_path / "experts.pt")
+    assert isinstance(load_graph(tmp_path / "again" / "experts.pt", graph.config), Experts)

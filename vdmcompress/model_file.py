@@ -4,7 +4,8 @@ Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channel
 
     stem int8 (S, w, 30, 3, 3)      stem_exponent int8 (S, w)        stem_bias int32 (R, w)
     a int8 (S, n, w, w, 3, 3)       a_exponent int8 (S, n, w)        a_bias int32 (R, n, w)
-    b int8 (1 or S, n, w, w, 3, 3)  b_exponent int8 (1 or S, n, w)   b_bias int32 (R, n, w)
+    b int8 (G, n, w, w, 3, 3)       b_exponent int8 (G, n, w)        b_bias int32 (R, n, w)
+    b_set uint8 (S,)                number 0..G-1 of each weight set's B; not there where G = 1
     head int8 (S, 24, w)            head_exponent int8 (S, 24)       head_bias int32 (R, 24)
     linear int32 (R, 6, 12, 3, 3)   mixture int32 (R, 2, 3, 6), sums 65536
     fusion int32 (R, 2, 128)        Bayes' rule by prior scale index, see `conditionals.fusion_table`
@@ -77,7 +78,7 @@ class Model:
         t = self.tensors
         scale, slot = divmod(row, self.slots)
         s = min(scale, 1) * self.slots + slot
-        sb = s if t["b"].shape[0] > 1 else 0
+        sb = int(t["b_set"][s]) if "b_set" in t else 0
         blocks = tuple(
             (
                 Layer(t["a"][s, i], t["a_bias"][row, i], t["a_exponent"][s, i]),
@@ -130,24 +131,29 @@ def expected_shapes(
         "correct_output": ("int16", (rows, 3, 2, units or 0)),
         "correct_output_bias": ("int32", (rows, 3, 2)),
     }
-    return ({} if units is None else correctors) | {
-        "stem": ("int8", (sets, w, FEATURES, 3, 3)),
-        "stem_exponent": ("int8", (sets, w)),
-        "stem_bias": ("int32", (rows, w)),
-        "a": ("int8", (sets, n, w, w, 3, 3)),
-        "a_exponent": ("int8", (sets, n, w)),
-        "a_bias": ("int32", (rows, n, w)),
-        "b": ("int8", (b_sets, n, w, w, 3, 3)),
-        "b_exponent": ("int8", (b_sets, n, w)),
-        "b_bias": ("int32", (rows, n, w)),
-        "head": ("int8", (sets, 2 * PART, w)),
-        "head_exponent": ("int8", (sets, 2 * PART)),
-        "head_bias": ("int32", (rows, 2 * PART)),
-        "linear": ("int32", (rows, 6, LINEAR_INPUTS, 3, 3)),
-        "mixture": ("int32", (rows, 2, 3, 6)),
-        "fusion": ("int32", (rows, 2, 128)),
-        "answers": ("uint32", (rows,)),
-    }
+    choice = {"b_set": ("uint8", (sets,))} if b_sets > 1 else {}
+    return (
+        ({} if units is None else correctors)
+        | choice
+        | {
+            "stem": ("int8", (sets, w, FEATURES, 3, 3)),
+            "stem_exponent": ("int8", (sets, w)),
+            "stem_bias": ("int32", (rows, w)),
+            "a": ("int8", (sets, n, w, w, 3, 3)),
+            "a_exponent": ("int8", (sets, n, w)),
+            "a_bias": ("int32", (rows, n, w)),
+            "b": ("int8", (b_sets, n, w, w, 3, 3)),
+            "b_exponent": ("int8", (b_sets, n, w)),
+            "b_bias": ("int32", (rows, n, w)),
+            "head": ("int8", (sets, 2 * PART, w)),
+            "head_exponent": ("int8", (sets, 2 * PART)),
+            "head_bias": ("int32", (rows, 2 * PART)),
+            "linear": ("int32", (rows, 6, LINEAR_INPUTS, 3, 3)),
+            "mixture": ("int32", (rows, 2, 3, 6)),
+            "fusion": ("int32", (rows, 2, 128)),
+            "answers": ("uint32", (rows,)),
+        }
+    )
 
 
 def parse_model(data: bytes, where: str) -> Model:
@@ -185,8 +191,8 @@ def parse_model(data: bytes, where: str) -> Model:
         raise bad(str(error)) from error
     b_sets = len(tensors["b"]) if "b" in tensors and tensors["b"].ndim else 0
     slots = len(path.steps)
-    if b_sets not in (1, 2 * slots):
-        raise bad(f"{b_sets} sets of B")
+    if not 1 <= b_sets <= 2 * slots:
+        raise bad(f"{b_sets} sets of B, allowed are 1 to {2 * slots}")
     hidden = tensors.get("correct_hidden")
     units = hidden.shape[-1] if hidden is not None and hidden.ndim else None
     shapes = expected_shapes(width, blocks, scales, slots, b_sets, units)
@@ -194,6 +200,8 @@ def parse_model(data: bytes, where: str) -> Model:
     if met != shapes:
         wrong = sorted(k for k in met.keys() | shapes.keys() if met.get(k) != shapes.get(k))
         raise bad(f"tensors {', '.join(wrong)} are not as the configuration has them")
+    if b_sets > 1 and int(tensors["b_set"].max()) >= b_sets:
+        raise bad(f"B number {int(tensors['b_set'].max())}, there are {b_sets}")
     mixture = tensors["mixture"]
     if int(mixture.min()) < 0 or bool((mixture.sum(-1) != 65536).any()):
         raise bad("mixture weights do not sum to 65536")

@@ -119,14 +119,21 @@ class Weights:
     linear: torch.Tensor
 
 
-def evaluate(raw: torch.Tensor, weights: Weights) -> torch.Tensor:
-    """The graph: head outputs (N, 24, h, w) for int32 inputs `raw` (N, 15, h, w), see `Graph.evaluate`."""
-    u = (split_signs(raw).to(torch.float32) / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
-    x = F.conv2d(u, weights.stem, weights.stem_bias, padding=1)
+def evaluate(raw: torch.Tensor, weights: Weights, body: torch.dtype = torch.float32) -> torch.Tensor:
+    """The graph: head outputs (N, 24, h, w) for int32 inputs `raw` (N, 15, h, w), see `Graph.evaluate`.
+
+    body: dtype of stem and blocks; head and linear predictor are in the weights' own.
+    """
+
+    def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, weight.to(body), bias.to(body), padding=1)
+
+    u = (split_signs(raw).to(body) / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
+    x = conv(u, weights.stem, weights.stem_bias)
     for a, a_bias, b, b_bias in zip(weights.a, weights.a_bias, weights.b, weights.b_bias, strict=True):
-        t = F.conv2d(clip(x), a, a_bias, padding=1)
-        x = x + F.conv2d(clip(t), b, b_bias, padding=1)
-    y = F.conv2d(clip(x), weights.head[..., None, None], weights.head_bias)
+        t = conv(clip(x), a, a_bias)
+        x = x + conv(clip(t), b, b_bias)
+    y = F.conv2d(clip(x).to(weights.head.dtype), weights.head[..., None, None], weights.head_bias)
     return y + predict(raw, weights.linear)
 
 
@@ -153,15 +160,15 @@ class BiasPeaks:
 class Graph(nn.Module):
     """What can be trained, rounded and exported: it has the weights of every evaluation.
 
-    form: the kind of checkpoint.  b_sets: sets of B, 1 or one for each weight set.  a, b: convolutions of the
-    blocks; biases by row: stem_bias (rows, w), shift (of A) and offset (of B) (rows, blocks, w), head_bias
+    form: the kind of checkpoint.  b_set: for each weight set the number of the B that it uses, from 0 without
+    gaps.  a, b: convolutions of the blocks; biases by row: stem_bias (rows, w), shift (of A) and offset (of B) (rows, blocks, w), head_bias
     (rows, 24); linear (rows, 6, 12, 3, 3); mixture: logits (rows, 2, 3, F) of the level-0 mixtures, for
     z_1 -> d and for direct coding.
     """
 
     form: str
     config: NetworkConfig
-    b_sets: int
+    b_set: tuple[int, ...]
     a: nn.ParameterList
     b: nn.ParameterList
     stem_bias: nn.Parameter
@@ -180,23 +187,28 @@ class Graph(nn.Module):
         slots = self.config.slots
         alike = slice(slot, slot + 1) if scale == 0 else slice(slots + slot, None, slots)
 
-        def peak(bias: torch.Tensor, rows: slice) -> torch.Tensor:
+        mine = self.config.weight_set(scale, slot)
+        sets = [self.config.weight_set(*divmod(r, slots)) for r in range(self.config.scales * slots)]
+
+        def peak(bias: torch.Tensor, rows: slice | list[int]) -> torch.Tensor:
             return bias.detach()[rows].to(torch.float64).abs().amax(0)
 
         return BiasPeaks(
             peak(self.stem_bias, alike),
             peak(self.shift, alike),
-            peak(self.offset, alike if self.b_sets > 1 else slice(None)),
+            peak(self.offset, [r for r, own in enumerate(sets) if self.b_set[own] == self.b_set[mine]]),
             peak(self.head_bias, alike),
         )
 
-    def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
+    def evaluate(
+        self, raw: torch.Tensor, scale: int, slot: int, body: torch.dtype = torch.float32
+    ) -> torch.Tensor:
         """Head outputs (N, 24, h, w) of one evaluation for int32 inputs `raw` (N, 15, h, w).
 
         Two parts of 12 channels: mean, log2 scale, coupling, correction of the scale (three components each)
         of the step, and the same for the direct prediction of the band (meaningful at tops only).
         """
-        return evaluate(raw, self.weights(scale, slot))
+        return evaluate(raw, self.weights(scale, slot), body)
 
 
 class Denoiser(Graph):
@@ -210,7 +222,7 @@ class Denoiser(Graph):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.b_sets = 1
+        self.b_set = (0,) * (2 * config.slots)
         w, n, slots = config.width, config.blocks, config.slots
         sets, rows = 2 * slots, config.scales * slots
         generator = torch.Generator().manual_seed(1)
@@ -252,16 +264,20 @@ class Denoiser(Graph):
                         linear[cfg.row(scale, step.slot), c, 3 * step.band + c % 3][tap] = -0.06
         return linear
 
+    def blocks(self, own: int) -> slice:
+        """Where the blocks of a weight set stand in a and b."""
+        return slice(0, self.config.blocks)
+
     def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
         """Shared weights with the gains and biases of the evaluation."""
         own, row = self.config.weight_set(scale, slot), self.config.row(scale, slot)
-        gain = 1 + self.gain[own].to(dtype)
+        gain, blocks = 1 + self.gain[own].to(dtype), self.blocks(own)
         return Weights(
             self.stem.to(dtype) + self.stem_own[own].to(dtype),
             self.stem_bias[row].to(dtype),
-            tuple(a.to(dtype) * g.view(-1, 1, 1, 1) for a, g in zip(self.a, gain, strict=True)),
+            tuple(a.to(dtype) * g.view(-1, 1, 1, 1) for a, g in zip(self.a[blocks], gain, strict=True)),
             self.shift[row].to(dtype),
-            tuple(b.to(dtype) for b in self.b),
+            tuple(b.to(dtype) for b in self.b[blocks]),
             self.offset[row].to(dtype),
             self.head[own].to(dtype),
             self.head_bias[row].to(dtype),

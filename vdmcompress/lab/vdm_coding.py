@@ -47,8 +47,7 @@ def v14(setting: Setting) -> Finding:
         f"{figures['net top-down']:.3f} "
         f"top-down bits a dimension; initial bits {figures['initial bottom-up']:.1f} and "
         f"{figures['initial top-down']:.0f}",
-        all(abs(o) < 0.01 for o in off)
-        and figures["initial bottom-up"] < 0.1 * figures["initial top-down"],
+        all(abs(o) < 0.01 for o in off) and figures["initial bottom-up"] < 0.1 * figures["initial top-down"],
         figures,
     )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vdmcompress.errors import UsageError
 from vdmcompress.network import NetworkConfig
 from vdmcompress.path import NoisePath
@@ -30,6 +32,8 @@ class TrainConfig:
     for crops of photographs.  group: whole images of a sample at scale 0, four times as many at each coarser
     scale; `batch` is the number of samples then.  neighbours: train for coding with statistics that have had
     long to adapt (`neighbours.py`); only where no band has latents.
+    bfloat16: stem and blocks compute in bfloat16 while training, which processors with dot products of that
+    type do at up to twice the rate; weights, averages and validation stay in float32.
     validate_every, save_every: in steps.  valid_crop: side in pixels of validation images' centre crops.
     """
 
@@ -54,7 +58,13 @@ class TrainConfig:
     whole: int = 0
     group: int = 16
     neighbours: bool = False
+    bfloat16: bool = False
     seed: int = 1
+
+    @property
+    def body(self) -> torch.dtype:
+        """What stem and blocks compute in."""
+        return torch.bfloat16 if self.bfloat16 else torch.float32
 
     def path_weights(self, scale: int) -> tuple[float, float]:
         """Weights of a chain's steps and of the direct predictions beside them at a scale."""

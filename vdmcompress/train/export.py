@@ -62,11 +62,11 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
             coded["stem"].append(quantise(f64(w.stem), f64(peaks.stem), INPUT_BITS))
             coded["a"].append(blocks(w.a, peaks.a))
             coded["head"].append(quantise(f64(w.head), f64(peaks.head), ACTIVATION_BITS))
-            if own < model.b_sets:
+            if model.b_set[own] == len(coded["b"]):
                 coded["b"].append(blocks(w.b, peaks.b))
         biases["stem"].append(bias(w.stem_bias, coded["stem"][own][1], INPUT_BITS))
         biases["a"].append(bias(w.a_bias, coded["a"][own][1], ACTIVATION_BITS))
-        biases["b"].append(bias(w.b_bias, coded["b"][min(own, model.b_sets - 1)][1], ACTIVATION_BITS))
+        biases["b"].append(bias(w.b_bias, coded["b"][model.b_set[own]][1], ACTIVATION_BITS))
         biases["head"].append(bias(w.head_bias, coded["head"][own][1], ACTIVATION_BITS))
         linear.append(np.rint(f64(w.linear) * 2**LINEAR_BITS).astype(np.int32))
         step = cfg.path.steps[slot]
@@ -82,6 +82,8 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
         out[name] = np.stack([w for w, _ in pairs])
         out[f"{name}_exponent"] = np.stack([e for _, e in pairs])
         out[f"{name}_bias"] = np.stack(biases[name])
+    if len(coded["b"]) > 1:
+        out["b_set"] = np.array(model.b_set, np.uint8)
     return out
 
 

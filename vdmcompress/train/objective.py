@@ -167,12 +167,14 @@ def batch_loss(
     pool: ThreadPoolExecutor | None = None,
     chain_weight: float = 1.0,
     neighbours: Neighbours | None = None,
+    body: torch.dtype = torch.float32,
 ) -> dict[int, tuple[float, float | None]]:
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
     slots: evaluation numbers, one a sample; weights: importance weights of the samples; direct_weight and
     chain_weight: of the tops' direct predictions and of the steps of chains; generator: its seed
     gives each sample a noise of its own.  neighbours: corrections of the direct predictions, trained along.
+    body: dtype in which stem and blocks compute.
     With `backward` the gradients are added to the parameters' (`each_sample`).
     """
     config: NetworkConfig = model.config
@@ -185,7 +187,7 @@ def batch_loss(
         ll, hl, lh, hh = (x[batch.sample(i)] for x in bands)
         noise = sample_noise(generator, i, device)
         inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
-        outputs = model.evaluate(inputs.raw, batch.scale, slots[i])
+        outputs = model.evaluate(inputs.raw, batch.scale, slots[i], body)
         row = config.row(batch.scale, slots[i])
         correct = None if neighbours is None else partial(neighbours.correct, row)
         bits, direct = step_bits(outputs, inputs, step, path, model.mixture[row], batch.components, correct)

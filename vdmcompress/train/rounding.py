@@ -79,14 +79,16 @@ class Rounded(Graph):
     def __init__(self, inner: Graph) -> None:
         super().__init__()
         self.inner = inner
-        self.form, self.config, self.b_sets = inner.form, inner.config, inner.b_sets
+        self.form, self.config, self.b_set = inner.form, inner.config, inner.b_set
         self.a, self.b, self.linear, self.mixture = inner.a, inner.b, inner.linear, inner.mixture
 
     def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
         """Weights before rounding."""
         return self.inner.weights(scale, slot, dtype)
 
-    def evaluate(self, raw: torch.Tensor, scale: int, slot: int) -> torch.Tensor:
+    def evaluate(
+        self, raw: torch.Tensor, scale: int, slot: int, body: torch.dtype = torch.float32
+    ) -> torch.Tensor:
         """Head outputs on the grids of the coder's parameters; see `Graph.evaluate`."""
         weights = self.inner.weights(scale, slot, torch.float64)
         peaks = self.inner.bias_peaks(scale, slot)
@@ -102,9 +104,9 @@ class RoundingTrainer(Trainer):
 
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the rounded graph's terms of the VLB."""
-        direct = self.config.train.direct_weight
+        chain, direct = self.config.train.path_weights(batch.scale)
         model, near = Rounded(self.model), self.neighbours
-        return batch_loss(model, batch, slots, weights, direct, generator, True, self.pool, neighbours=near)
+        return batch_loss(model, batch, slots, weights, direct, generator, True, self.pool, chain, near)
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the averaged weights, rounded and as they are, with the same noise."""

@@ -120,9 +120,10 @@ class Trainer(BaseTrainer[Graph]):
 
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the steps' terms of the VLB."""
-        chain, direct = self.config.train.path_weights(batch.scale)
+        cfg, near = self.config.train, self.neighbours
+        chain, direct = cfg.path_weights(batch.scale)
         return batch_loss(
-            self.model, batch, slots, weights, direct, generator, True, self.pool, chain, self.neighbours
+            self.model, batch, slots, weights, direct, generator, True, self.pool, chain, near, cfg.body
         )
 
     def weighted(self, scale: int, slot: int, bits: float, direct: float | None) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from vdmcompress.errors import UsageError
 from vdmcompress.exact import PART
-from vdmcompress.network import SCALE_CENTRE, SCALE_UNIT, Denoiser, Graph, NetworkConfig, fuse
+from vdmcompress.network import SCALE_CENTRE, SCALE_UNIT, Denoiser, NetworkConfig, fuse
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.belief import BeliefDenoiser, believed, conditional
 from vdmcompress.train.config import RunConfig
@@ -22,7 +22,7 @@ CROPS = 4
 """Images on which the spread of the steps' conditionals is measured."""
 
 
-def load_graph(checkpoint: Path, config: NetworkConfig) -> Graph:
+def load_graph(checkpoint: Path, config: NetworkConfig) -> Denoiser:
     """Averaged weights of a checkpoint of the phases direct, experts or rounding, on the CPU.
 
     A direct form of fewer blocks is made as deep as the configuration asks (`deepen`); of one with latents
@@ -84,7 +84,7 @@ def deepen(shallow: Denoiser, blocks: int) -> Denoiser:
     return made
 
 
-def start_direct(checkpoint: Path, config: RunConfig, images: ValidationSet) -> Graph:
+def start_direct(checkpoint: Path, config: RunConfig, images: ValidationSet) -> Denoiser:
     """A model in direct form to begin with, from a checkpoint in direct or in belief form.
 
     images: a few crops, for what only measuring tells (`from_belief`).

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from vdmcompress.errors import UsageError
@@ -116,6 +117,10 @@ class BaseTrainer(Generic[M]):
         """Add up the gradients of a batch; slots sorted, one a sample, weights of the samples."""
         raise NotImplementedError
 
+    def draw(self, chance: NDArray[np.float64], samples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Sorted slots, one a sample, by their chances."""
+        return np.sort(rng.choice(chance.size, samples, p=chance))
+
     def weighted(self, scale: int, slot: int, bits: float, direct: float | None) -> float:
         """What an evaluation counts in the loss, for the sampler."""
         return bits
@@ -158,7 +163,7 @@ class BaseTrainer(Generic[M]):
         n = batch.samples
         rng = np.random.default_rng((cfg.seed, 7, self.step))
         chance = self.sampler.chances(batch.scale)
-        slots = np.sort(rng.choice(chance.size, n, p=chance))
+        slots = self.draw(chance, n, rng)
         rest = not cfg.whole and batch.scale == len(cfg.scales) - 1  # the last scale stands for coarser ones
         share = (1.0 if rest else 0.75) * 4.0**-batch.scale
         weights = share / cfg.scales[batch.scale] / (chance.size * chance[slots])
