@@ -1,4 +1,4 @@
-"""What photographs in the wild have and clean downscaled ones lack: softness, grain, sharpening, halved chroma.
+"""What photographs in the wild have and clean downscaled ones lack: softness, grain, halved chroma.
 
 Each function takes and gives uint8 pixels (H, W, 3) and a numpy random generator, and works before the colour
 transform and the pyramid, so that rounding is the real one.  No tone curves: they leave combs in the
@@ -81,7 +81,7 @@ def sharpen(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def grain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Gaussian grain of 0.5 to 5 grey levels on luma or on each colour, half of it blurred to a random degree."""
+    """Gaussian grain of 0.5 to 5 grey levels on luma or on each colour, half of it blurred by chance."""
     h, w = pixels.shape[:2]
     channels = 1 if rng.random() < 0.6 else 3
     noise = rng.standard_normal((h, w, channels), dtype=np.float32)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from vdmcompress.model_file import SUFFIX
-from vdmcompress.network import Denoiser, NetworkConfig, Weights
+from vdmcompress.network import Denoiser, NetworkConfig
 from vdmcompress.train.config import load_config
 from vdmcompress.train.export import export
 from vdmcompress.train.run import Data, Job, Trainer, train_loop
@@ -24,8 +24,8 @@ from vdmcompress.train.start import load_graph
 class Experts(Denoiser):
     """A denoiser whose blocks come in several groups.
 
-    Group 0 is the shared trunk; the tops of scale 0 have groups of their own.  a, b: block i of group g at index
-    g * blocks + i.
+    Group 0 is the shared trunk; the tops of scale 0 have groups of their own.  a, b: block i of group g at
+    index g * blocks + i.
     """
 
     form = "experts"
