@@ -161,9 +161,9 @@ class Graph(nn.Module):
     """What can be trained, rounded and exported: it has the weights of every evaluation.
 
     form: the kind of checkpoint.  b_set: for each weight set the number of the B that it uses, from 0 without
-        gaps.  a, b: convolutions of the blocks; biases by row: stem_bias (rows, w), shift (of A) and offset (of B)
-        (rows, blocks, w), head_bias (rows, 24); linear (rows, 6, 12, 3, 3); mixture: logits (rows, 2, 3, F) of the
-        level-0 mixtures, for z_1 -> d and for direct coding.
+    gaps.  a, b: convolutions of the blocks; biases by row: stem_bias (rows, w), shift (of A) and offset
+    (of B) (rows, blocks, w), head_bias (rows, 24); linear (rows, 6, 12, 3, 3); mixture: logits
+    (rows, 2, 3, F) of the level-0 mixtures, for z_1 -> d and for direct coding.
     """
 
     form: str

@@ -15,46 +15,63 @@ from torch import nn
 from vdmcompress.network import Graph
 
 
-def orthogonalise(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Nearest semi-orthogonal matrix, roughly, of a matrix (out, in), by quintic Newton-Schulz steps."""
+def orthogonalise(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """Nearest semi-orthogonal matrices, roughly, of (..., out, in), by quintic Newton-Schulz steps."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x: torch.Tensor = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x: torch.Tensor = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon over convolution weights (out, in, h, w), flattened to (out, in*h*w)."""
+    """Muon over convolution weights (out, in, h, w), flattened to (out, in*h*w).
+
+    dtype: in which Newton-Schulz steps compute, of all weights of a shape together.
+    """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update; gradients must be there."""
+        """One update of the weights that have gradients."""
         for group in self.param_groups:
+            alike: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                buffer = state.setdefault("momentum", torch.zeros_like(p))
-                buffer.lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(buffer, group["momentum"]).flatten(1)
-                update = orthogonalise(update).view_as(p)
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / update[0].numel()) ** 0.5)
+                if p.grad is not None:
+                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    buffer.lerp_(p.grad, 1 - group["momentum"])
+                    alike.setdefault(p.shape, []).append((p, p.grad.lerp(buffer, group["momentum"])))
+            for shape, found in alike.items():
+                flat = torch.stack([update.flatten(1) for _, update in found])
+                updates = orthogonalise(flat.to(self.dtype)).to(flat.dtype)
+                size = group["lr"] * max(1.0, shape[0] / flat.shape[2]) ** 0.5
+                for (p, _), update in zip(found, updates, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.view_as(p), alpha=-size)
 
 
 def make_optimisers(
-    model: Graph, lr_muon: float, lr_adam: float, decay_muon: float, more: Iterable[nn.Parameter] = ()
+    model: Graph,
+    lr_muon: float,
+    lr_adam: float,
+    decay_muon: float,
+    more: Iterable[nn.Parameter] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' convolutions, AdamW for everything else and for `more` parameters."""
+    """Muon for the blocks' convolutions, in a dtype, AdamW for everything else and for `more` parameters."""
     blocks = [*model.a, *model.b]
     taken = {id(p) for p in blocks}
     slow = {id(model.linear)}
@@ -68,7 +85,7 @@ def make_optimisers(
         betas=(0.9, 0.98),
         weight_decay=0.0,
     )
-    return [Muon(blocks, lr_muon, 0.95, decay_muon), adam]
+    return [Muon(blocks, lr_muon, 0.95, decay_muon, dtype), adam]
 
 
 def set_rates(optimisers: list[torch.optim.Optimizer], lr_muon: float, lr_adam: float, scale: float) -> None:

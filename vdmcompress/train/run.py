@@ -104,7 +104,7 @@ class Trainer(BaseTrainer[Graph]):
         rows = config.network.scales * config.network.slots
         self.neighbours = Neighbours(rows).to(device) if cfg.neighbours else None
         more = [] if self.neighbours is None else list(self.neighbours.parameters())
-        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more)
+        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more, cfg.body)
         super().__init__(config, device, model, optimisers, config.network.slots)
 
     def state(self) -> dict[str, Any]:
