@@ -173,6 +173,28 @@ def test_wrong_tensors_are_refused_by_name(data):
             parse_model(rebuilt(data, b=value), "x")
 
 
+def test_sets_of_b_are_chosen_by_weight_set(data):
+    """Several sets of B come with a choice that names no other; one set comes without."""
+    model = parse_model(data, "tiny")
+    good, sets = model.tensors, 2 * model.slots
+    b = np.concatenate((good["b"], np.roll(good["b"], 1, -1)))
+    exponent = np.concatenate((good["b_exponent"],) * 2)
+    choice = (np.arange(sets) % 2).astype(np.uint8)
+    made = parse_model(rebuilt(data, b=b, b_exponent=exponent, b_set=choice), "x")
+    for row in range(2 * model.slots):
+        np.testing.assert_array_equal(made.evaluation(row).blocks[0][1].weights, b[row % 2, 0])
+    with pytest.raises(ModelMissingError, match="B number 2, there are 2"):
+        parse_model(rebuilt(data, b=b, b_exponent=exponent, b_set=2 * choice), "x")
+    for wrong in ({"b_set": None}, {"b_set": choice[1:]}, {"b_set": choice.astype(np.int8)}):
+        with pytest.raises(ModelMissingError, match="tensors b_set are not"):
+            parse_model(rebuilt(data, b=b, b_exponent=exponent, **wrong), "x")
+    with pytest.raises(ModelMissingError, match="tensors b_set are not"):
+        parse_model(rebuilt(data, b_set=0 * choice), "x")
+    many = [np.concatenate((good[name],) * (sets + 1)) for name in ("b", "b_exponent")]
+    with pytest.raises(ModelMissingError, match=f"{sets + 1} sets of B, allowed are 1 to {sets}"):
+        parse_model(rebuilt(data, b=many[0], b_exponent=many[1], b_set=choice), "x")
+
+
 def test_other_formats_are_refused(data):
     with pytest.raises(ModelMissingError, match="format 'vdmc-model-9', allowed is 'vdmc-model-0'"):
         parse_model(rebuilt(data, meta={"format": "vdmc-model-9"}), "x")

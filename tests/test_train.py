@@ -276,6 +276,25 @@ def test_the_loss_is_weighted_by_sample_and_its_gradient_follows():
     assert second.abs().max() > 0
 
 
+def test_blocks_in_bfloat16_have_nearly_the_same_loss_and_gradient():
+    """Dtypes of parameters and gradients stay float32; the linear predictor never rounds its integers."""
+    batch = stack_batch([synthetic(i)[:64, :64] for i in range(2)], 0)
+    met = []
+    for body in (torch.float32, torch.bfloat16):
+        model = model_support.load_tiny_float().requires_grad_(True)
+        generator = torch.Generator().manual_seed(5)
+        terms = batch_loss(model, batch, [0, 2], [1.0, 1.0], 0.1, generator, backward=True, body=body)
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        assert gradient.dtype == torch.float32
+        met.append((terms, gradient))
+    (exact, gradient), (near, rounded) = met
+    assert near != exact
+    for slot in (0, 2):
+        assert near[slot][0] == pytest.approx(exact[slot][0], rel=0.01)
+    assert float(torch.cosine_similarity(gradient, rounded, dim=0)) > 0.99
+    assert TrainConfig(bfloat16=True).body == torch.bfloat16
+
+
 def test_what_the_network_sees_at_a_step():
     path = model_support.tiny_config().network.path
     bands = tuple(torch.full((1, 3, 4, 4), v, dtype=torch.int32) for v in (100, 3, 5, 7))

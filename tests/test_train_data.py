@@ -7,7 +7,7 @@ from PIL import Image
 from tests import model_support
 from tests.model_support import synthetic
 from vdmcompress.errors import UsageError
-from vdmcompress.train.augment import augment, grain, halve_chroma, sharpen
+from vdmcompress.train.augment import augment, grain, halve_chroma, sharpen, soften
 from vdmcompress.train.data import batches, load_images, random_crop, split, stack_batch
 from vdmcompress.train.validate import ValidationSet, bits_table
 from vdmcompress.transform import forward_colour, haar_forward
@@ -87,7 +87,7 @@ def test_augmentations_do_what_they_say():
     def detail(x):
         return float(np.abs(np.diff(x.astype(float), axis=1)).mean())
 
-    for change in (halve_chroma, sharpen, grain):
+    for change in (halve_chroma, sharpen, grain, soften):
         out = change(pixels, rng)
         assert (out.shape, out.dtype) == (pixels.shape, np.uint8)
         assert (out != pixels).any()
@@ -97,10 +97,35 @@ def test_augmentations_do_what_they_say():
         pixels[..., 0].astype(int) - pixels[..., 1]
     )
     assert detail(sharpen(pixels, rng)) > detail(pixels)
+    assert np.mean([detail(soften(pixels, rng)) for _ in range(10)]) < 0.95 * detail(pixels)
     strengths = [float((grain(pixels, rng).astype(float) - pixels).std()) for _ in range(30)]
     assert 0.3 < min(strengths) < 1.5 < max(strengths) < 6
     same = sum(augment(pixels, rng) is pixels for _ in range(100))
     assert 40 < same < 75
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (63, 96), (64, 95), (63, 95)])
+def test_halved_chroma_stays_in_place(shape):
+    """Whatever kernel, phase and siting are drawn: a slope of chroma comes back as the same slope."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    pixels = np.stack((100 + columns, 100 + 0 * rows, 100 + rows), 2).astype(np.uint8)
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        moved = halve_chroma(pixels, rng).astype(int) - pixels
+        assert abs(moved[4:-4, 4:-4]).max() <= 3
+        assert abs(moved[4:-4, 4:-4].mean((0, 1))).max() < 0.75
+
+
+def test_grain_that_is_blurred_has_neighbours_alike():
+    rng, flat = np.random.default_rng(5), np.full((128, 128, 3), 128, np.uint8)
+    alike = []
+    for _ in range(40):
+        noise = grain(flat, rng)[..., 1].astype(float) - 128
+        alike.append(float((noise[:, 1:] * noise[:, :-1]).mean() / max((noise**2).mean(), 1e-9)))
+    sharp = sum(abs(a) < 0.05 for a in alike)
+    assert 8 < sharp < 32
+    assert max(alike) > 0.4
+    assert min(alike) > -0.05
 
 
 def test_validation_is_repeatable_and_the_wild_set_is_harder_to_know():

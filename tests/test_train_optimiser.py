@@ -40,6 +40,38 @@ def test_muon_moves_all_directions_by_the_rate_and_decays():
     assert torch.equal(p, before)
 
 
+def test_weights_of_one_shape_move_as_each_would_alone():
+    generator = torch.Generator().manual_seed(3)
+    together = [
+        torch.nn.Parameter(torch.randn(s, generator=generator)) for s in [(8, 8, 3, 3)] * 3 + [(4, 8, 1, 1)]
+    ]
+    alone = [torch.nn.Parameter(p.detach().clone()) for p in together]
+    muons = [Muon(together, 0.1, 0.9, 0.2), *(Muon([p], 0.1, 0.9, 0.2) for p in alone)]
+    for step in range(3):
+        for p, q in zip(together, alone, strict=True):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone()
+        if step == 1:
+            together[1].grad = alone[1].grad = None
+        for muon in muons:
+            muon.step()
+    for p, q in zip(together, alone, strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_muon_in_bfloat16_moves_nearly_the_same_way():
+    start = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(4))
+    moved = []
+    for dtype in (torch.float32, torch.bfloat16):
+        p = torch.nn.Parameter(start.clone())
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(5))
+        Muon([p], 0.1, 0.9, 0.0, dtype).step()
+        moved.append((p.detach() - start).flatten())
+    assert moved[1].dtype == torch.float32
+    assert float(torch.cosine_similarity(*moved, dim=0)) > 0.999
+    assert not torch.equal(*moved)
+
+
 def test_every_parameter_has_one_optimiser():
     model = Denoiser(model_support.tiny_config().network)
     muon, adam = optimisers = make_optimisers(model, 0.02, 0.002, 0.5)
