@@ -32,7 +32,7 @@ from vdmcompress.vdm32.data import load_images, spread
 
 
 def cascade(name: str, images: torch.Tensor, threads: int = 1) -> dict[str, Any]:
-    """The cascade's row for images uint8 (N, 3, 32, 32): bound, coded bits, payload of one image alone."""
+    """The row of a cascade, by name or path, for images uint8 (N, 3, 32, 32): bound, coded bits, payload."""
     model = load_model(name)
     rows: list[tuple[float, float, float]] = []
     started = time.perf_counter()
@@ -43,7 +43,7 @@ def cascade(name: str, images: torch.Tensor, threads: int = 1) -> dict[str, Any]
         rows.append((bits[0] / pixels.size, bits[1] / pixels.size, bits[2] / pixels.size))
     vlb, net, total = (Measured.of(torch.tensor(column)) for column in zip(*rows, strict=True))
     return {
-        "model": name,
+        "model": model.name,
         "images": len(images),
         "vlb": vars(vlb),
         "net": vars(net),

@@ -183,14 +183,14 @@ class Plan:
         return self.first <= scale < self.last and band < 2
 
 
-PLANS = (Plan(128, 1, 2), Plan(32, 1, 2), Plan(128, 0, 0), Plan(128, 0, ALL_SCALES), Plan(32, 0, ALL_SCALES))
+PLANS = (Plan(128, 2, 3), Plan(32, 2, 3), Plan(128, 0, 0), Plan(128, 0, ALL_SCALES), Plan(32, 0, ALL_SCALES))
 """Plans of the format; the header stores the index."""
 
 ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.
 
-one, the default: chains of latents at the second-finest scale only.  At the finest scale, statistics that
-adapt while coding are worth more than latents, from the third-finest scale on they are worth as much
+one, the default: chains of latents at the third-finest scale only.  At the two finest scales, statistics that
+adapt while coding are worth more than latents, from the fourth-finest on they are worth as much
 (docs/experiments.md), for three evaluations instead of seven.  Later plans borrow less, for images too small
 or too smooth to lend so many bits.
 """
