@@ -90,7 +90,7 @@ def encode(
     XMP, resolution and transparency of its info; or a Picture. effort: 1 (fastest) to 9 (smallest), see
     `efforts.py`; it decides what model and latents are unless these are given. model: a name, a hash or a
     path, "auto" or None for what `choice.models_for` finds. latents: which scales code with chains of
-    latents, a key of `path.ORDERS`: one (the second-finest), all or none. threads: default all processors.
+    latents, a key of `path.ORDERS`: one (the third-finest), all or none. threads: default all processors.
     device: auto, cpu or cuda; neither alters the bytes. verify: decode the bytes and compare. progress:
     called with (done, total, what). memory: bytes that diffusion may make the process take, None for any
     number; it does not alter the bytes. limits: what is refused as too large. Diffusion serves 8-bit grey and
