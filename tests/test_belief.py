@@ -10,8 +10,9 @@ from tests import phase_support
 from tests.model_support import synthetic
 from tests.phase_support import CONFIG, inputs, noisy_band, phase, shaken
 from vdmcompress.exact import PART
+from vdmcompress.head import Belief
 from vdmcompress.model_file import read_model
-from vdmcompress.network import Belief, Denoiser, evaluate
+from vdmcompress.network import Denoiser, evaluate
 from vdmcompress.train import run
 from vdmcompress.train.belief import (
     BeliefDenoiser,

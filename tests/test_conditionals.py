@@ -9,7 +9,7 @@ from tests import model_support
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name, fusion_table, value_range
 from vdmcompress.engine import Engine
 from vdmcompress.exact import LINEAR_BITS, PART
-from vdmcompress.network import direct_belief, fused_belief
+from vdmcompress.head import direct_belief, fused_belief
 from vdmcompress.path import BANDS
 from vdmcompress.train.data import stack_batch
 from vdmcompress.train.objective import step_input

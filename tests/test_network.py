@@ -7,18 +7,8 @@ import torch.nn.functional as F
 
 from tests import model_support
 from vdmcompress.exact import PART
-from vdmcompress.network import (
-    ACTIVATION_TOP,
-    COUPLING_LIMIT,
-    LOG2_SCALE_RANGE,
-    Denoiser,
-    clip,
-    differences,
-    direct_belief,
-    fused_belief,
-    raw_features,
-    split_signs,
-)
+from vdmcompress.head import COUPLING_LIMIT, LOG2_SCALE_RANGE, direct_belief, fused_belief
+from vdmcompress.network import ACTIVATION_TOP, Denoiser, clip, differences, raw_features, split_signs
 from vdmcompress.path import BandPath, Level
 
 tiny_model = model_support.tiny_model

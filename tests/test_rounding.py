@@ -13,9 +13,10 @@ from vdmcompress import kernels
 from vdmcompress.backends.cpu_float import FloatBackend
 from vdmcompress.conditionals import fusion_table
 from vdmcompress.exact import PART
+from vdmcompress.head import direct_belief, fused_belief
 from vdmcompress.kernels import linear_predict
 from vdmcompress.model_file import Model
-from vdmcompress.network import Denoiser, direct_belief, evaluate, fused_belief, split_signs
+from vdmcompress.network import Denoiser, evaluate, split_signs
 from vdmcompress.train.data import stack_batch
 from vdmcompress.train.experts import Experts
 from vdmcompress.train.export import export_tensors

@@ -9,7 +9,7 @@ and grid g = log2(delta) of the level that is predicted; roundings are half up:
     scale    = spread[i] + 8 y_3                index, clamped to 0..127; at a top: i - 8 g
     coupling = 64 y_2                           in 1/64, clamped to +-127
 
-omega and spread are Bayes' rule (`network.fused_belief` is the float twin) as integers in the model file
+omega and spread are Bayes' rule (`head.fused_belief` is the float twin) as integers in the model file
 (`fusion_table`).  Level 0 is coded with a scale mixture, latents with the plain Gaussian.
 """
 

@@ -24,7 +24,8 @@ from torch import nn
 
 from vdmcompress.diffusion import FACTORS16, WIDE_WEIGHT, mixture_code_length
 from vdmcompress.exact import PART
-from vdmcompress.network import Belief, Denoiser, NetworkConfig, Weights, direct_belief, evaluate, fuse
+from vdmcompress.head import Belief, direct_belief, fuse
+from vdmcompress.network import Denoiser, NetworkConfig, Weights, evaluate
 from vdmcompress.path import BANDS, BandPath, NoisePath
 from vdmcompress.train.config import BeliefConfig, RunConfig, load_config
 from vdmcompress.train.data import Batch

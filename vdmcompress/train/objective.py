@@ -12,7 +12,8 @@ import torch
 
 from vdmcompress.diffusion import coupled, gaussian_kl, mixture_code_length, mixture_weights
 from vdmcompress.exact import PART
-from vdmcompress.network import Belief, Graph, NetworkConfig, direct_belief, fused_belief, raw_features
+from vdmcompress.head import Belief, direct_belief, fused_belief
+from vdmcompress.network import Graph, NetworkConfig, raw_features
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.data import Batch
 from vdmcompress.train.neighbours import Neighbours

@@ -10,7 +10,8 @@ import torch
 
 from vdmcompress.errors import UsageError
 from vdmcompress.exact import PART
-from vdmcompress.network import SCALE_CENTRE, SCALE_UNIT, Denoiser, NetworkConfig, fuse
+from vdmcompress.head import SCALE_CENTRE, SCALE_UNIT, fuse
+from vdmcompress.network import Denoiser, NetworkConfig
 from vdmcompress.path import BandPath, Step
 from vdmcompress.train.belief import BeliefDenoiser, believed, conditional
 from vdmcompress.train.config import RunConfig

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vdmcompress.diffusion import gaussian_kl
 from vdmcompress.errors import UsageError
-from vdmcompress.network import Belief
+from vdmcompress.head import Belief
 from vdmcompress.path import BANDS, BandPath, Level, NoisePath
 from vdmcompress.train.belief import BeliefDenoiser, conditional, noisy, path_table
 from vdmcompress.train.config import BeliefConfig, TrainConfig, load_config
