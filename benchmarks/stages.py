@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import click
 import numpy as np
@@ -85,6 +86,7 @@ def measure(path: Path, threads: int, device: str, model_name: str | None) -> li
         record |= {"file": path.name, "megapixels": height * width / 1e6, "threads": threads}
         record |= {"mpx_per_second": height * width / 1e6 / record["seconds"], "peak_mib": peak}
         record |= {"bpd": 8 * sum(map(len, encoded.lanes)) / pixels.size, "plan": encoded.plan}
+        record |= {"crc": crc32(b"".join(encoded.lanes))}
     return records
 
 

@@ -145,6 +145,7 @@ def test_a_wrong_known_answer_is_refused_by_name(backend, tiny_model):
 
 
 def test_selftest_asks_every_way_of_the_cpu(tiny_model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     results = list(selftest(tiny_model))
     assert all(sound for _, sound, _ in results)
     ways = [name.rsplit(" ", 1)[1] for name, _, _ in results[1:]]

@@ -16,13 +16,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.errors import MachineError, UsageError
+from vdmcompress.errors import LimitError, MachineError, UsageError
 from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, check_answer
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
 CPU_BACKENDS = ("cpu_winograd", "cpu_int8", "cpu_float")
-BACKENDS = (*CPU_BACKENDS, "cuda_float")
+CUDA_BACKENDS = ("cuda_int8", "cuda_float")
+BACKENDS = (*CPU_BACKENDS, *CUDA_BACKENDS)
 
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
@@ -47,36 +48,67 @@ def dot_products() -> bool:
     return any(features.get(name, False) for name in ("avx512vnni", "avxvnni"))
 
 
+def cuda_available() -> bool:
+    """Whether torch finds a CUDA device; imports torch."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def candidate_backends(device: str) -> Iterator[Backend]:
     """Backends in the order in which they are tried; device: auto, cpu, cuda, or a backend's name.
 
     8-bit dot products (VNNI) are faster than Winograd's convolution in 16 bits, which is faster than 8-bit
-    products without them.  torch is imported only where its turn comes.
+    products without them.  torch is imported only where its turn comes.  auto takes a CUDA device only where
+    torch would compute in any case: to ask for one takes the import, longer than many an image.
+
+    Raises UsageError for other devices, MachineError where a CUDA device is asked for and there is none.
     """
+    torch_first = dot_products()
+    cpu = CPU_BACKENDS[1:] if torch_first else CPU_BACKENDS
     names = {
-        "auto": CPU_BACKENDS[1:] if dot_products() else CPU_BACKENDS,
-        "cuda": ("cuda_float",),
+        "auto": ("cuda_int8", *cpu) if torch_first else cpu,
+        "cpu": cpu,
+        "cuda": CUDA_BACKENDS,
     } | {name: (name,) for name in BACKENDS}
-    names["cpu"] = names["auto"]
     if device not in names:
         raise UsageError(f"device {device!r} is not known; allowed are auto, cpu, cuda")
     for name in names[device]:
-        if name == "cpu_winograd":
-            from vdmcompress.backends.cpu_winograd import WinogradBackend
+        if name in CUDA_BACKENDS and not cuda_available():
+            if device == "auto":
+                continue
+            raise MachineError(_without_cuda(device))
+        yield _backend(name)
 
-            yield WinogradBackend()
-        elif name == "cpu_int8":
-            from vdmcompress.backends.cpu_int8 import Int8Backend
 
-            yield Int8Backend()
-        else:
-            import torch
+def _backend(name: str) -> Backend:
+    """A backend of `BACKENDS`; only here its libraries are imported."""
+    if name == "cpu_winograd":
+        from vdmcompress.backends.cpu_winograd import WinogradBackend
 
-            from vdmcompress.backends.cpu_float import FloatBackend
+        return WinogradBackend()
+    if name == "cpu_int8":
+        from vdmcompress.backends.cpu_int8 import Int8Backend
 
-            if name == "cuda_float" and not torch.cuda.is_available():
-                raise MachineError("device cuda was asked for and torch finds none; use --device cpu")
-            yield FloatBackend("cuda" if name == "cuda_float" else "cpu")
+        return Int8Backend()
+    if name == "cuda_int8":
+        from vdmcompress.backends.cuda_int8 import CudaBackend
+
+        return CudaBackend()
+    from vdmcompress.backends.cpu_float import FloatBackend
+
+    return FloatBackend("cuda" if name == "cuda_float" else "cpu")
+
+
+def _without_cuda(device: str) -> str:
+    """What to say where there is no CUDA device."""
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+    return (
+        f"device {device} was asked for and torch {torch.__version__}, built with {build}, finds none; "
+        "allowed here are auto and cpu: use --device cpu, or a CUDA build of torch on a machine with a GPU"
+    )
 
 
 class Engine:
@@ -117,7 +149,7 @@ class Engine:
                     self._quieten()
                 self._pool.submit(self._check, backend).result()
                 return backend
-            except (MachineError, AttributeError, RuntimeError, NotImplementedError) as error:
+            except (MachineError, LimitError, AttributeError, RuntimeError, NotImplementedError) as error:
                 if not self._quiet and backend.uses_torch:
                     raise
                 problem = error

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.errors import MachineError, ModelMissingError
+from vdmcompress.errors import LimitError, MachineError, ModelMissingError
 
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
@@ -190,18 +190,19 @@ def check_answer(backend: Backend, prepared: object, expected: int, name: str) -
 
 
 def selftest(model: Model | None = None) -> Iterator[tuple[str, bool, str]]:
-    """Check this machine: coder table, and every evaluation of a model on every CPU path.
+    """Check this machine: coder table, and every evaluation of a model on every CPU path and the CUDA device.
 
     model: the one to check; None for every model found.  Gives (name, sound, detail) as each check ends.
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
-    from vdmcompress.engine import CPU_BACKENDS, candidate_backends
+    from vdmcompress.engine import CPU_BACKENDS, CUDA_BACKENDS, candidate_backends, cuda_available
     from vdmcompress.model_file import list_models, load_model
 
     yield "table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, ""
+    ways = CPU_BACKENDS + (CUDA_BACKENDS if cuda_available() else ())
     found = map(load_model, (info.path for info in list_models())) if model is None else iter([model])
     for model in found:
-        for backend in chain.from_iterable(map(candidate_backends, CPU_BACKENDS)):
+        for backend in chain.from_iterable(map(candidate_backends, ways)):
             name = f"model {model.name} on {backend.name}"
             try:
                 for row in range(model.slots * model.scales):
@@ -209,7 +210,7 @@ def selftest(model: Model | None = None) -> Iterator[tuple[str, bool, str]]:
                     check_answer(backend, prepared, model.answer(row), f"row {row}")
             except (AttributeError, NotImplementedError) as error:
                 yield name, True, f"not available here ({error}); the reference path serves"
-            except (MachineError, RuntimeError) as error:
+            except (MachineError, LimitError, RuntimeError) as error:
                 yield name, False, str(error)
             else:
                 yield name, True, f"{model.slots * model.scales} known answers"

@@ -2,7 +2,7 @@
 
 There is no algorithm to choose and nothing to be faster than exact: products of integers whose sums stay
 below 2**24 are the same in every order.  TF32 and reduced-precision modes are switched off around the
-products.  The same code runs on a CUDA device.
+products.  The same code runs on a CUDA device, where 8-bit products (`cuda_int8.py`) do not.
 """
 
 from __future__ import annotations
