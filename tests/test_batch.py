@@ -7,9 +7,10 @@ import pytest
 
 from codec.bits_back import Ledger
 from tests import model_support
-from vdmcompress import batch
+from vdmcompress import batch_chain
 from vdmcompress import engine as engines
-from vdmcompress.batch import BatchChain, decode_batches, encode_batches, pixels_of, planes_of, shape_of
+from vdmcompress.batch import decode_batches, encode_batches, pixels_of, planes_of, shape_of
+from vdmcompress.batch_chain import BatchChain
 from vdmcompress.cascade import BandChain, encode_pixels
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
@@ -109,13 +110,15 @@ def test_the_network_sees_each_image_alone(engine, size, together, channels, mon
 
 def test_large_images_are_cut_into_strips(engine, monkeypatch):
     """An image with more positions than a strip takes is cut into rows; its neighbours stay whole."""
-    monkeypatch.setattr(batch, "DIRECT_POSITIONS", 200)
-    monkeypatch.setattr(batch, "DIRECT_STRIP", 9)
+    monkeypatch.setattr(batch_chain, "DIRECT_POSITIONS", 200)
+    monkeypatch.setattr(batch_chain, "DIRECT_STRIP", 9)
     check_roundtrip([photos(2, 60, 44), photos(30, 8, 8)], engine)
-    strips = batch._strips(2, 30, 22, 200, 9)
+    strips = batch_chain._strips(2, 30, 22, 200, 9)
     assert strips[:4] == [slice(0, 9), slice(9, 18), slice(18, 27), slice(27, 30)]
-    assert batch._strips(5, 4, 4, 40, DIRECT_STRIP) == [slice(0, 4), slice(4, 12), slice(12, 20)]
-    assert batch._strips(5, 0, 4, 40, DIRECT_STRIP) == batch._strips(5, 4, 0, 40, DIRECT_STRIP) == []
+    assert batch_chain._strips(5, 4, 4, 40, DIRECT_STRIP) == [slice(0, 4), slice(4, 12), slice(12, 20)]
+    assert (
+        batch_chain._strips(5, 0, 4, 40, DIRECT_STRIP) == batch_chain._strips(5, 4, 0, 40, DIRECT_STRIP) == []
+    )
 
 
 def test_threads_and_tiles_do_not_change_bytes(tiny_model):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.gaussian import code_length
-from vdmcompress.batch import BatchChain, planes_of, split, top_bins, top_parts
+from vdmcompress.batch import planes_of, split, top_bins, top_parts
+from vdmcompress.batch_chain import BatchChain
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.evaluate import band_vlb
