@@ -85,20 +85,20 @@ class BatchCascade:
     def push(self, stack: Stack, planes: Band, ledger: Ledger, costs: NDArray[np.float64]) -> None:
         """Push planes int16 (n, C, H, W); adds to costs what is known of each image's bits."""
         conditionals = Conditionals(self.engine.model, planes.shape[1])
-        scale = 0
-        while planes.shape[2:] != (1, 1):
-            size = (planes.shape[2], planes.shape[3])
+        count, channels, height, width = planes.shape
+        shape = BatchShape(count, height, width, channels)
+        for scale in range(len(shape.pyramid) - 1):
             bands = split(planes)
             details = (bands.hl, bands.lh, bands.hh)
             self.engine.prepare(reversed(self.rows(scale)))
             for band in reversed(range(3)):
                 chain = BatchChain(
-                    self.engine, conditionals, scale, band, (bands.ll, *details[:band]), size, self.plan,
+                    self.engine, conditionals, shape, scale, band, (bands.ll, *details[:band]), self.plan,
                     details[band], costs,
                 )  # fmt: skip
                 label = ledger.scope(band_name(scale, band))
                 bits_back.encode(stack, details[band], chain, label, self.threads)
-            planes, scale = bands.ll, scale + 1
+            planes = bands.ll
         with ledger.scope("top").entry(stack, 0, "p"):
             for rows, columns in reversed(top_parts(len(planes))):
                 bins = top_bins(rows.stop - rows.start, planes.shape[1])
@@ -118,7 +118,7 @@ class BatchCascade:
             details: list[Band] = []
             for band in range(3):
                 chain = BatchChain(
-                    self.engine, conditionals, scale, band, (planes, *details), sizes[scale], self.plan
+                    self.engine, conditionals, shape, scale, band, (planes, *details), self.plan
                 )
                 z_0 = bits_back.decode(stack, chain, ledger.scope(band_name(scale, band)), self.threads)
                 check_range(z_0.swapaxes(0, 1), BAND_KEYS[band])

@@ -7,6 +7,7 @@ the images first: bands are int16 (n, C, h, w).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from vdmcompress.cascade import BandChain, PathChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
-from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, Plan
+from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, BatchShape, Plan
 from vdmcompress.transform import detail_shape
 
 __all__ = ["BatchChain"]
@@ -28,37 +29,42 @@ Band = NDArray[np.int16]
 class BatchChain(PathChain):
     """A band's chain for n images as the coder wants it (`codec.bits_back.Chain`); rows count through them.
 
-    Strips are whole images, or parts of one image.
+    Strips are whole images, or parts of one image.  Where they are one image each, the network is evaluated
+    for many at once all the same, if it reads no latent.
 
-    ctx: LL and the clean bands decoded before, int16 (n, C, h, w) each.  data, costs: the band itself and
-    where the bits that its values cost each image are added, float64 (n,); for encoding, without latents.
+    shape: of the batch.  ctx: LL and the clean bands decoded before, int16 (n, C, h, w) each.  data, costs:
+    the band itself and where the bits that its values cost each image are added, float64 (n,); for encoding,
+    without latents.
     """
 
     def __init__(
         self,
         engine: Engine,
         conditionals: Conditionals,
+        shape: BatchShape,
         scale: int,
         band: int,
         ctx: Sequence[Band],
-        size: tuple[int, int],
         plan: Plan,
         data: Band | None = None,
         costs: NDArray[np.float64] | None = None,
     ) -> None:
         self.engine, self.conditionals, self.scale, self.band = engine, conditionals, scale, band
-        self.ctx, self.size = tuple(ctx), size
+        self.ctx, self.size = tuple(ctx), shape.pyramid[scale]
         self.model = conditionals.model
         self.path = self.model.path.band(scale, band)
         latents = plan.has_latents(scale, band)
         self.direct = not latents or self.path.evaluations == 1
-        self.shape = detail_shape(BAND_KEYS[band], *size)
+        self.shape = detail_shape(BAND_KEYS[band], *self.size)
         self.count, self.components, self.height, self.width = ctx[0].shape
         self.data, self.costs = data, costs
-        positions = DIRECT_POSITIONS if self.direct else LATENT_COLUMNS * plan.strip
         self._strip = DIRECT_STRIP if self.direct else plan.strip
-        self._strips = _strips(self.count, *self.shape, positions, self._strip)
+        positions = DIRECT_POSITIONS if self.direct else LATENT_COLUMNS * plan.strip
+        self._together = _shared_strips(self.count, *self.shape, positions)
+        shares = shape.shares_strips(self.shape[0] * self.shape[1])
+        self._strips = self._together if shares else _own_strips(self.count, *self.shape, self._strip)
         self._single: tuple[int, BandChain] | None = None
+        self._tops: tuple[slice, Bins] | None = None
 
     def likelihood(self, k: int, z_k: Band | None, rows: slice) -> Bins:
         """p(z_{k-1} | z_k, ctx), or the top; see `codec.bits_back.Chain`."""
@@ -67,6 +73,8 @@ class BatchChain(PathChain):
         if start or stop:
             inner = slice(start, start + rows.stop - rows.start)
             bins = self._image(first).likelihood(k, None if z_k is None else z_k[first], inner)
+        elif z_k is None:
+            bins = self._top(rows)
         else:
             bins = self._images(k, z_k, slice(first, last))
         if self.direct and self.data is not None and self.costs is not None:
@@ -87,6 +95,17 @@ class BatchChain(PathChain):
             )
             self._single = (i, chain)
         return self._single[1]
+
+    def _top(self, rows: slice) -> Bins:
+        """The top of whole images, out of what was computed for all that may share a strip."""
+        if self._tops is None or not self._tops[0].start <= rows.start < self._tops[0].stop:
+            near = next(strip for strip in self._together if strip.start <= rows.start < strip.stop)
+            images = slice(near.start // self.shape[0], near.stop // self.shape[0])
+            self._tops = (near, self._images(self.levels, None, images))
+        near, bins = self._tops
+        n = self.shape[1]
+        part = slice((rows.start - near.start) * n, (rows.stop - near.start) * n)
+        return replace(bins, mean=bins.mean[part], scale=bins.scale[part], coupling=bins.coupling[part])
 
     def _images(self, k: int, z_k: Band | None, images: slice) -> Bins:
         """Of whole images."""
@@ -149,13 +168,18 @@ class BatchChain(PathChain):
         return np.zeros((self.count, self.components, self.height, self.width), np.int16)
 
 
-def _strips(images: int, rows: int, columns: int, positions: int, height: int) -> list[slice]:
-    """Strips of whole images, about so many positions each; of images with more, strips of so many rows."""
+def _shared_strips(images: int, rows: int, columns: int, positions: int) -> list[slice]:
+    """Strips of whole images, as few as there can be of at most so many positions, but one image at least."""
     if rows == 0 or columns == 0 or images == 0:
         return []
-    if rows * columns > positions:
-        inner = [(first, min(first + height, rows)) for first in range(0, rows, height)]
-        return [slice(i * rows + first, i * rows + last) for i in range(images) for first, last in inner]
-    parts = -(-images // (positions // (rows * columns)))
+    parts = -(-images // max(positions // (rows * columns), 1))
     edges = [images * i // parts * rows for i in range(parts + 1)]
     return [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _own_strips(images: int, rows: int, columns: int, height: int) -> list[slice]:
+    """Strips of so many rows in each image."""
+    if columns == 0:
+        return []
+    inner = [(first, min(first + height, rows)) for first in range(0, rows, height)]
+    return [slice(i * rows + first, i * rows + last) for i in range(images) for first, last in inner]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.gaussian import code_length
-from vdmcompress.batch import planes_of, split, top_bins, top_parts
+from vdmcompress.batch import planes_of, shape_of, split, top_bins, top_parts
 from vdmcompress.batch_chain import BatchChain
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
@@ -29,17 +29,16 @@ def batch_vlb(batches: Sequence[NDArray[np.uint8]], plan: int, engine: Engine, s
     for number, pixels in enumerate(batches):
         planes = planes_of(pixels)
         conditionals = Conditionals(engine.model, planes.shape[1])
-        scale = 0
-        while planes.shape[2:] != (1, 1):
-            size = (planes.shape[2], planes.shape[3])
+        shape = shape_of(pixels)
+        for scale in range(len(shape.pyramid) - 1):
             bands = split(planes)
             details = (bands.hl, bands.lh, bands.hh)
             for band in range(3):
                 ctx = (bands.ll, *details[:band])
-                chain = BatchChain(engine, conditionals, scale, band, ctx, size, PLANS[plan])
+                chain = BatchChain(engine, conditionals, shape, scale, band, ctx, PLANS[plan])
                 rng = np.random.default_rng((seed, number, scale, band))
                 bits += sum(row["vlb_bits"] for row in band_vlb(chain, details[band], rng))
-            planes, scale = bands.ll, scale + 1
+            planes = bands.ll
         for rows, columns in top_parts(len(planes)):
             bins = top_bins(rows.stop - rows.start, planes.shape[1])
             x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
