@@ -15,7 +15,7 @@ from cli import options
 from cli.archive_task import Lost, Outcome, Reading, Task, decode_task, output_name
 from cli.progress import progress_bar
 from cli.report import Report, printable
-from vdmcompress.errors import UsageError, VdmError
+from vdmcompress.errors import UsageError, VdmError, damaged
 from vdmcompress.files import check_output, write_file
 from vdmcompress.picture import mode_name
 
@@ -222,6 +222,8 @@ def _run(
     images = size = 0
     with Archive(reading.file, limits=reading.limits) as archive:
         _tell_damage(report, archive)
+        if writing is None:
+            _tell_models(report, archive)
         tasks = list(_tasks(archive, reading, report, wanted, writing))
         _tell_missing(report, wanted)
         total = sum(len(task.names) for task in tasks)
@@ -284,6 +286,13 @@ def _tell_damage(report: Report, archive: "Archive") -> None:
     if archive.damage is not None:
         with report.file(archive.path):
             raise archive.damage
+
+
+def _tell_models(report: Report, archive: "Archive") -> None:
+    """Say which embedded models are damaged: without them groups decode only where the models are installed."""
+    for record in archive.damaged_models():
+        text = f"an embedded model at byte {record.offset} does not agree with its CRC-32"
+        _tell_failure(report, archive.path, damaged(text))
 
 
 def _members(report: Report, archive: "Archive", number: int) -> "list[Member]":
