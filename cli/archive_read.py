@@ -289,7 +289,7 @@ def _tell_damage(report: Report, archive: "Archive") -> None:
 
 
 def _tell_models(report: Report, archive: "Archive") -> None:
-    """Say which embedded models are damaged: without them groups decode only where the models are installed."""
+    """Say which embedded models are damaged: groups decode only where these models are installed."""
     for record in archive.damaged_models():
         text = f"an embedded model at byte {record.offset} does not agree with its CRC-32"
         _tell_failure(report, archive.path, damaged(text))

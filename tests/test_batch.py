@@ -63,6 +63,19 @@ def test_several_sizes_on_one_stack(engine):
     assert all((bits > 0).all() for bits in encoded.bits)
 
 
+def test_progress_ends_with_all_pixels(engine):
+    batches, calls = [photos(3, 20, 9), photos(2, 1, 1)], []
+    encoded = encode_batches(batches, engine, (2,), lambda *call: calls.append(call))
+    shapes = [shape_of(pixels) for pixels in batches]
+    decode_batches(encoded.lanes, shapes, encoded.plan, engine, lambda *call: calls.append(call))
+    for stage in ("encode", "decode"):
+        done = [call[0] for call in calls if call[1:] == (542, stage)]
+        assert done == sorted(set(done))
+        assert done[-1] == 542
+        assert len(done) > 12
+    assert {call[1:] for call in calls} == {(542, "encode"), (542, "decode")}
+
+
 def test_shares_tell_noise_from_smoothness(engine):
     pixels = photos(6, 16, 16)
     pixels[2], pixels[4] = model_support.noise(16, 16), 90

@@ -64,6 +64,22 @@ class EncodedBatches:
     bits: list[NDArray[np.float64]]
 
 
+@dataclass
+class Told:
+    """Says how many pixels are done, after each band.  stage: "encode" or "decode"."""
+
+    progress: Progress | None
+    total: int
+    stage: str
+    done: int = 0
+
+    def add(self, pixels: int) -> None:
+        """So many more."""
+        self.done += pixels
+        if self.progress is not None and pixels:
+            self.progress(self.done, self.total, self.stage)
+
+
 @dataclass(frozen=True)
 class BatchCascade:
     """The coder of batches with one model, one engine, one plan."""
@@ -82,7 +98,9 @@ class BatchCascade:
             if step.top or self.plan.has_latents(scale, band)
         ]
 
-    def push(self, stack: Stack, planes: Band, ledger: Ledger, costs: NDArray[np.float64]) -> None:
+    def push(
+        self, stack: Stack, planes: Band, ledger: Ledger, costs: NDArray[np.float64], told: Told
+    ) -> None:
         """Push planes int16 (n, C, H, W); adds to costs what is known of each image's bits."""
         conditionals = Conditionals(self.engine.model, planes.shape[1])
         count, channels, height, width = planes.shape
@@ -98,6 +116,7 @@ class BatchCascade:
                 )  # fmt: skip
                 label = ledger.scope(band_name(scale, band))
                 bits_back.encode(stack, details[band], chain, label, self.threads)
+                told.add(count * chain.shape[0] * chain.shape[1])
             planes = bands.ll
         with ledger.scope("top").entry(stack, 0, "p"):
             for rows, columns in reversed(top_parts(len(planes))):
@@ -105,7 +124,7 @@ class BatchCascade:
                 x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
                 adaptive.push(stack, x, bins, columns, self.threads)
 
-    def pop(self, stack: Stack, shape: BatchShape, ledger: Ledger) -> Band:
+    def pop(self, stack: Stack, shape: BatchShape, ledger: Ledger, told: Told) -> Band:
         """Pop planes int16 (n, C, H, W)."""
         conditionals = Conditionals(self.engine.model, shape.channels)
         planes = np.empty((shape.count, shape.channels, 1, 1), np.int16)
@@ -123,6 +142,7 @@ class BatchCascade:
                 z_0 = bits_back.decode(stack, chain, ledger.scope(band_name(scale, band)), self.threads)
                 check_range(z_0.swapaxes(0, 1), BAND_KEYS[band])
                 details.append(z_0)
+                told.add(shape.count * chain.shape[0] * chain.shape[1])
             planes = join(Bands(planes, *details), *sizes[scale])
             check_range(planes.swapaxes(0, 1))
         return planes
@@ -187,22 +207,23 @@ def encode_batches(
     order: Sequence[int],
     progress: Progress | None = None,
 ) -> EncodedBatches:
-    """Encode batches uint8 (n, H, W) or (n, H, W, 3) on one stack, by the first plan that fits."""
+    """Encode batches uint8 (n, H, W) or (n, H, W, 3) on one stack, by the first plan that fits.
+
+    progress: called after each band with pixels done, all pixels, and "encode".
+    """
     shapes = [shape_of(pixels) for pixels in batches]
     total = sum(shape.pixels for shape in shapes)
     for index in order:
         stack, ledger = Stack.empty(batch_lanes(shapes)), Ledger()
         cascade = BatchCascade(engine, PLANS[index], engine.threads)
         costs = [np.zeros(shape.count) for shape in shapes]
-        done = 0
+        told = Told(progress, total, "encode")
         try:
             for pixels, shape, cost in zip(batches, shapes, costs, strict=True):
                 before = ledger.bits
-                cascade.push(stack, planes_of(pixels), ledger, cost)
+                cascade.push(stack, planes_of(pixels), ledger, cost, told)
                 _scale(cost, ledger.bits - before)
-                done += shape.pixels
-                if progress is not None:
-                    progress(done, total, "encode")
+                told.add(shape.count)
         except ShortStackError:
             continue
         return EncodedBatches(stack.to_lanes(), index, ledger, costs)
@@ -222,22 +243,22 @@ def decode_batches(
     engine: Engine,
     progress: Progress | None = None,
 ) -> list[Pixels]:
-    """Decode lanes to batches.  Raises DamagedFileError where they cannot be what an encoder wrote."""
+    """Decode lanes to batches; progress: called after each band with pixels done, all pixels, and "decode".
+
+    Raises DamagedFileError where they cannot be what an encoder wrote.
+    """
     if plan >= len(PLANS):
         raise damaged(f"plan {plan}, the last one is {len(PLANS) - 1}")
-    total = sum(shape.pixels for shape in shapes)
+    told = Told(progress, sum(shape.pixels for shape in shapes), "decode")
     found: list[Pixels] = []
-    done = 0
     try:
         stack, ledger = Stack.from_lanes(lanes), Ledger()
         if stack.lanes != batch_lanes(shapes):
             raise damaged(f"{stack.lanes} lanes, images of these sizes have {batch_lanes(shapes)}")
         cascade = BatchCascade(engine, PLANS[plan], engine.threads)
         for shape in reversed(shapes):
-            found.append(pixels_of(cascade.pop(stack, shape, ledger)))
-            done += shape.pixels
-            if progress is not None:
-                progress(done, total, "decode")
+            found.append(pixels_of(cascade.pop(stack, shape, ledger, told)))
+            told.add(shape.count)
     except (ShortStackError, StackFormatError, ValueOutOfRange, BinsError) as error:
         raise damaged(str(error)) from error
     if not stack.is_initial():

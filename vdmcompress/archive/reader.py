@@ -155,7 +155,7 @@ class Archive:
                 yield data
 
     def damaged_models(self) -> list[Record]:
-        """Where embedded models are that cannot be read; groups may decode all the same, by installed ones."""
+        """Where embedded models are that cannot be read; groups decode where the models are installed."""
         return [record for record in self.models if self._embedded_model(record) is None]
 
     def model_file(self, hash8: bytes) -> bytes | None:
