@@ -178,4 +178,10 @@ def extracted(path: Path) -> str:
         raise Broken("extract: something was written beside the folder")
     if any(entry.is_symlink() or not (entry.is_file() or entry.is_dir()) for entry in out.rglob("*")):
         raise Broken("extract: something was written that is neither file nor folder")
+    if not code:
+        with Archive(path) as archive:
+            wanted, damage = len(archive), archive.damage
+        written = sum(entry.is_file() for entry in out.rglob("*"))
+        if damage is not None or written != wanted:
+            raise Broken(f"extract: exit code 0, {written} of {wanted} images")
     return f"extract: exit code {code or 0}"

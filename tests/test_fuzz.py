@@ -96,16 +96,19 @@ def test_a_wrong_picture_of_an_archive_is_seen(packed):
         replace(target, singles={})(packed.seeds["singles"])
 
 
-@pytest.mark.parametrize("code", [0, 1])
-def test_what_extract_must_not_do_is_seen(packed, monkeypatch, code):
-    """Exit code 1, and a file beside the folder."""
-
+@pytest.mark.parametrize(
+    "code, made, match",
+    [(1, "out/x", "exit code 1"), (0, "beside", "beside the folder"), (0, "out/x", "exit code 0, 1 of 12")],
+)
+def test_what_extract_must_not_do_is_seen(packed, monkeypatch, code, made, match):
     def cli(arguments, standalone_mode):
-        Path(arguments[2]).with_name("beside").touch()
+        place = Path(arguments[2]).parent / made
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
         return code
 
     monkeypatch.setattr("cli.main.cli", cli)
-    with pytest.raises(Broken, match="exit code 1" if code else "beside the folder"):
+    with pytest.raises(Broken, match=match):
         packed.target(packed.seeds["small"], 2)
 
 
