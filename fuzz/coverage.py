@@ -2,8 +2,9 @@
 
     python -m fuzz.coverage --target container NEW tests/data/corpus/sound -max_total_time=600
 
-container: checksum repaired, then peek; header: a sound payload behind a header made of the input; decode:
-checksum repaired, then decode.  All further arguments are libFuzzer's: folders (what is new is written to
+container: checksum repaired, then peek; header: a sound payload behind a header made of the input; directory:
+that of a group of an archive, after two bytes that say of how many images; decode: checksum repaired, then
+decode.  All further arguments are libFuzzer's: folders (what is new is written to
 the first, NEW, which must not be the corpus itself), and limits.  An exception ends the run and leaves its
 input behind.  Only our own Python code is followed, and not what numba compiles.
 """
@@ -44,6 +45,17 @@ def header_target(data: bytes) -> None:
         return
 
 
+def directory_target(data: bytes) -> None:
+    """The directory of a group, behind checksum and compression."""
+    from vdmcompress.archive.directory import read_directory
+    from vdmcompress.errors import VdmError
+
+    try:
+        read_directory(data[2:], int.from_bytes(data[:2], "little") + 1)
+    except VdmError:
+        return
+
+
 def decode_target() -> Callable[[bytes], None]:
     """decode behind the checksum; see `fuzz.targets.FileTarget` for what must not come of it."""
     from fuzz import corpus, worker
@@ -59,7 +71,7 @@ def decode_target() -> Callable[[bytes], None]:
 def main() -> None:
     """Run atheris."""
     parser = argparse.ArgumentParser(description="Coverage-guided fuzzing; needs atheris.")
-    parser.add_argument("--target", choices=("container", "header", "decode"), default="decode")
+    parser.add_argument("--target", choices=("container", "header", "directory", "decode"), default="decode")
     given, others = parser.parse_known_args()
     try:
         import atheris
@@ -72,7 +84,8 @@ def main() -> None:
         if given.target == "decode":
             target = decode_target()
         else:
-            target = {"container": container_target, "header": header_target}[given.target]
+            named = {"container": container_target, "header": header_target, "directory": directory_target}
+            target = named[given.target]
             target(b"")  # imports what it needs
     atheris.Setup([sys.argv[0], *others], target)
     atheris.Fuzz()

@@ -126,7 +126,7 @@ def _keep(given: argparse.Namespace, tally: Tally) -> None:
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description="Mutated files through the readers.")
-    parser.add_argument("--target", choices=("file", "model", "image"), default="file")
+    parser.add_argument("--target", choices=("file", "archive", "model", "image"), default="file")
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=1)

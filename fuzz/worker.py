@@ -1,7 +1,7 @@
 """A worker: mutates and tries the cases of a range, one JSON line each; limits of memory on itself.
 
 Case i of a seed is the same bytes in every run, so that any case can be had again (`python -m fuzz.drive
---case i`).  The even ones are plain, the odd ones repaired (of compressed files; others have no checksums).
+--case i`).  The even ones are plain, the odd ones repaired (of files and archives; others have no checksums).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from fuzz import corpus, mutate
+from fuzz.mutate import Change
 from fuzz.targets import FileTarget, ModelTarget, Target, image_target
 
 SCALES = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8)
@@ -28,11 +29,11 @@ SCALES = (1, 1, 1, 1, 1, 1, 1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Cases:
-    """The mutated files of a target.  seeds: name -> sound file.  repairs: the odd cases are repaired."""
+    """The mutated files of a target.  seeds: name -> sound file.  repaired: makes the odd cases, if given."""
 
     seeds: Mapping[str, bytes]
     target: Target
-    repairs: bool
+    repaired: Change | None = None
     names: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,8 +44,8 @@ class Cases:
         rng = np.random.default_rng([seed, index])
         name = self.names[int(rng.integers(len(self.names)))]
         data, all_seeds = self.seeds[name], [self.seeds[n] for n in self.names]
-        kind = "repaired" if self.repairs and index % 2 else "plain"
-        change = mutate.repaired if kind == "repaired" else mutate.plain
+        repaired = self.repaired if index % 2 else None
+        kind, change = ("plain", mutate.plain) if repaired is None else ("repaired", repaired)
         changed = change(rng, data, all_seeds)
         while changed in all_seeds:
             changed = change(rng, data, all_seeds)
@@ -52,18 +53,23 @@ class Cases:
 
 
 def cases(name: str) -> Cases:
-    """The cases of a target: file, model or image."""
+    """The cases of a target: file, archive, model or image."""
     if name == "file":
         from vdmcompress.api import decode_picture
         from vdmcompress.container import peek
 
         sound = corpus.load("sound")
         pictures = {peek(data).pixel_crc: decode_picture(data, threads=1) for data in sound.values()}
-        return Cases(sound, FileTarget(pictures), True)
+        return Cases(sound, FileTarget(pictures), mutate.repaired)
+    if name == "archive":
+        from fuzz import archives, mutate_archives
+
+        seeds = archives.seeds()
+        return Cases(seeds, archives.target(seeds), mutate_archives.repaired)
     if name == "model":
         target = ModelTarget(corpus.load("sound")["rgb-17x12"])
-        return Cases({"tiny": corpus.TINY.read_bytes()}, target, False)
-    return Cases(_images(), image_target, False)
+        return Cases({"tiny": corpus.TINY.read_bytes()}, target)
+    return Cases(_images(), image_target)
 
 
 def _images() -> dict[str, bytes]:

@@ -1,7 +1,9 @@
 """Archives as bytes: names, directories, records, groups; what is hostile is refused before work."""
 
 import io
+import lzma
 import struct
+import sys
 import zlib
 from contextlib import suppress
 
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdmcompress.archive import compact
+from vdmcompress.archive.compact import MOST_TIMES, compacted, expanded
 from vdmcompress.archive.directory import MAX_NAMES, MAX_RAW, Member, pack_directory, read_directory
 from vdmcompress.archive.group import Coded, GroupParts, batches_of, pack_group, price_of, unpack_group
 from vdmcompress.archive.names import NameCheck, check_name, member_name, name_fault
@@ -99,9 +103,9 @@ def test_any_names(texts):
         assert read_directory(pack_directory(members), len(members)) == members
 
 
-def test_numbered_names_take_about_a_byte():
+def test_numbered_names_take_about_a_bit():
     members = [member(f"cifar/img_{i:05}.png", 32, 32, modified=1_700_000_000 + i // 90) for i in range(2000)]
-    assert len(zlib.compress(pack_directory(members), 9)) < 1.2 * 2000
+    assert len(compacted(pack_directory(members))) < 0.15 * 2000
 
 
 @pytest.mark.parametrize("name", [name for name in BAD_NAMES if name != "\ud800"])
@@ -224,8 +228,7 @@ def test_hostile_payloads_with_right_checksums():
 
 
 def test_swollen_metadata_are_refused():
-    raw = zlib.compress(bytes(1 << 26), 9)
-    section = varint(1 << 26) + varint(len(raw)) + raw
+    section = varint(1 << 26) + varint(1 << 15) + bytes(1 << 15)
     record = pack_group(parts())
     with pytest.raises(DamagedFileError, match="allowed are"):
         unpack_group(resealed(record, lambda p: p[:4] + section + p[5:]), Limits())
@@ -240,10 +243,50 @@ def test_swollen_directories_are_refused():
     head = GroupHead(1, MAX_RAW + 1, 10, 5).pack()
     with pytest.raises(DamagedFileError):
         unpack_group(head + bytes(30), Limits())
-    raw = zlib.compress(bytes(1 << 22), 9)
-    lying = GroupHead(1, 100, len(raw) // 50, 5).pack() + raw[: len(raw) // 50]
-    with pytest.raises(DamagedFileError):
-        unpack_group(lying, Limits())
+    stream = compacted(bytes(range(256)) * 2048)
+    assert len(stream) < 400
+    for claimed in (len(stream) + 1, (1 << 19) - 1, (1 << 19) + 1):
+        lying = GroupHead(1, claimed, len(stream), 5).pack()
+        lying += stream + struct.pack("<I", zlib.crc32(stream))
+        with pytest.raises(DamagedFileError, match="the directory of a group: "):
+            unpack_group(lying, Limits())
+
+
+def test_streams_end_where_they_say():
+    raw = b"some text, some more text, " * 40 + bytes(range(200))
+    stream = compacted(raw)
+    assert len(stream) < 300
+    assert expanded(stream, len(raw), "it") == raw
+    for length in (len(raw) - 1, len(raw) + 1):
+        with pytest.raises(DamagedFileError, match="it: "):
+            expanded(stream, length, "it")
+    for bad in (stream + b"x", stream[:-1], b"", bytes(len(stream)), b"\xff" + stream[1:]):
+        with pytest.raises(DamagedFileError, match="it: "):
+            expanded(bad, len(raw), "it")
+    assert compacted(b"short") == expanded(b"short", 5, "it") == b"short"
+
+
+def test_streams_look_back_far():
+    """Beyond the 32 kB of zlib: a profile that comes again behind another image's metadata."""
+    profile = np.random.default_rng(0).bytes(100_000)
+    assert len(compacted(profile + profile[::-1] + profile)) < 201_500
+
+
+def test_what_a_byte_of_a_stream_stands_for_is_bounded(monkeypatch):
+    """Before anything is unpacked; what would be beyond the bound is stored as it is."""
+    most = bytes(MOST_TIMES * 600)
+    stream = lzma.compress(most, lzma.FORMAT_RAW, filters=compact._filters(lzma, len(most)))
+    assert len(stream) < 600
+    assert compacted(most) == most
+    monkeypatch.setattr(lzma, "LZMADecompressor", None)
+    with pytest.raises(DamagedFileError, match="times as many"):
+        expanded(stream, len(most), "it")
+
+
+def test_a_python_without_lzma(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    with pytest.raises(UnsupportedImageError, match="without lzma"):
+        compacted(b"text")
 
 
 def test_models_there_and_back():

@@ -7,14 +7,15 @@ import pytest
 
 from codec.bits_back import Ledger
 from tests import model_support
-from vdmcompress import batch
+from vdmcompress import batch_chain, path
 from vdmcompress import engine as engines
-from vdmcompress.batch import BatchChain, decode_batches, encode_batches, pixels_of, planes_of, shape_of
+from vdmcompress.batch import decode_batches, encode_batches, pixels_of, planes_of, shape_of
+from vdmcompress.batch_chain import BatchChain
 from vdmcompress.cascade import BandChain, encode_pixels
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.errors import DamagedFileError, VdmError
-from vdmcompress.path import DIRECT_STRIP, PLANS, BatchShape, Plan, batch_lanes
+from vdmcompress.path import PLANS, BatchShape, Plan, batch_lanes
 from vdmcompress.transform import haar_forward
 
 tiny_model = model_support.tiny_model
@@ -62,6 +63,19 @@ def test_several_sizes_on_one_stack(engine):
     assert all((bits > 0).all() for bits in encoded.bits)
 
 
+def test_progress_ends_with_all_pixels(engine):
+    batches, calls = [photos(3, 20, 9), photos(2, 1, 1)], []
+    encoded = encode_batches(batches, engine, (2,), lambda *call: calls.append(call))
+    shapes = [shape_of(pixels) for pixels in batches]
+    decode_batches(encoded.lanes, shapes, encoded.plan, engine, lambda *call: calls.append(call))
+    for stage in ("encode", "decode"):
+        done = [call[0] for call in calls if call[1:] == (542, stage)]
+        assert done == sorted(set(done))
+        assert done[-1] == 542
+        assert len(done) > 12
+    assert {call[1:] for call in calls} == {(542, "encode"), (542, "decode")}
+
+
 def test_shares_tell_noise_from_smoothness(engine):
     pixels = photos(6, 16, 16)
     pixels[2], pixels[4] = model_support.noise(16, 16), 90
@@ -83,6 +97,7 @@ def test_the_network_sees_each_image_alone(engine, size, together, channels, mon
     if not together:
         monkeypatch.setattr(engines, "BATCH_POSITIONS", 1)
     conditionals = Conditionals(engine.model, channels)
+    shape = BatchShape(4, *size, channels)
     planes = planes_of(photos(4, *size, channels))
     alone = [haar_forward(image) for image in planes]
     rng = np.random.default_rng(0)
@@ -90,7 +105,7 @@ def test_the_network_sees_each_image_alone(engine, size, together, channels, mon
         names = ("ll", "hl", "lh")[: band + 1]
         ctx = [np.stack([getattr(bands, name) for bands in alone]) for name in names]
         for plan in (Plan(128, 0, 99), Plan(128, 0, 0)):
-            chain = BatchChain(engine, conditionals, 0, band, ctx, size, plan)
+            chain = BatchChain(engine, conditionals, shape, 0, band, ctx, plan)
             rows = chain.shape[0]
             whole = slice(0, 4 * rows)
             z = rng.integers(-9, 10, chain.blank().shape).astype(np.int16)
@@ -107,15 +122,61 @@ def test_the_network_sees_each_image_alone(engine, size, together, channels, mon
                         np.testing.assert_array_equal(got[i * n : (i + 1) * n], expected)
 
 
-def test_large_images_are_cut_into_strips(engine, monkeypatch):
-    """An image with more positions than a strip takes is cut into rows; its neighbours stay whole."""
-    monkeypatch.setattr(batch, "DIRECT_POSITIONS", 200)
-    monkeypatch.setattr(batch, "DIRECT_STRIP", 9)
-    check_roundtrip([photos(2, 60, 44), photos(30, 8, 8)], engine)
-    strips = batch._strips(2, 30, 22, 200, 9)
-    assert strips[:4] == [slice(0, 9), slice(9, 18), slice(18, 27), slice(27, 30)]
-    assert batch._strips(5, 4, 4, 40, DIRECT_STRIP) == [slice(0, 4), slice(4, 12), slice(12, 20)]
-    assert batch._strips(5, 0, 4, 40, DIRECT_STRIP) == batch._strips(5, 4, 0, 40, DIRECT_STRIP) == []
+def chain_of(engine, shape, plan=PLANS[2], band=0):
+    """The chain of a band of scale 0 of grey noise."""
+    pixels = model_support.noise(shape.count * shape.height, shape.width, 1)
+    planes = planes_of(pixels.reshape(shape.count, shape.height, shape.width))
+    bands = [haar_forward(image) for image in planes]
+    ctx = [np.stack([getattr(found, name) for found in bands]) for name in ("ll", "hl", "lh")[: band + 1]]
+    return BatchChain(engine, Conditionals(engine.model, 1), shape, 0, band, ctx, plan)
+
+
+def test_large_images_have_strips_of_their_own(engine, monkeypatch):
+    """Small ones share them, and so do small bands of large ones."""
+    small, large = BatchShape(5, 128, 127, 1), BatchShape(5, 128, 128, 1)
+    assert chain_of(engine, small).strips == [slice(0, 5 * 64)]
+    assert chain_of(engine, large).strips == [slice(i * 64, i * 64 + 64) for i in range(5)]
+    assert chain_of(engine, BatchShape(2, 128, 128, 1), Plan(24, 0, 99)).strips == [
+        slice(i + first, i + last) for i in (0, 64) for first, last in ((0, 24), (24, 48), (48, 64))
+    ]
+    assert large.shares_strips(63)
+    assert not large.shares_strips(64)
+    monkeypatch.setattr(path, "LARGE_PIXELS", 60 * 44)
+    monkeypatch.setattr(batch_chain, "DIRECT_STRIP", 9)
+    for order in ((0,), (3,), (2,)):
+        check_roundtrip([photos(3, 60, 44), photos(30, 8, 8)], engine, order)
+
+
+def test_shared_strips_are_few_and_equal():
+    shared = batch_chain._shared_strips
+    assert shared(5, 4, 4, 40) == [slice(0, 4), slice(4, 12), slice(12, 20)]
+    assert shared(5, 4, 4, 80) == [slice(0, 20)]
+    assert shared(2, 4, 4, 15) == [slice(0, 4), slice(4, 8)]
+    assert shared(5, 0, 4, 40) == shared(5, 4, 0, 40) == []
+    assert batch_chain._own_strips(2, 3, 0, 2) == batch_chain._own_strips(2, 0, 3, 2) == []
+
+
+def test_tops_of_many_images_are_computed_once(engine, monkeypatch):
+    """Whatever the strips: images that may share one go through the network together."""
+    asked = []
+    evaluate = type(engine).evaluate_batch
+
+    def counted(self, row, raw, part):
+        asked.append(len(raw))
+        return evaluate(self, row, raw, part)
+
+    monkeypatch.setattr(type(engine), "evaluate_batch", counted)
+    monkeypatch.setattr(path, "LARGE_PIXELS", 1)
+    monkeypatch.setattr(batch_chain, "DIRECT_POSITIONS", 3 * 64)
+    whole = chain_of(engine, BatchShape(7, 16, 16, 1))
+    assert len(whole.strips) == 7
+    found = [whole.likelihood(1, None, rows) for rows in whole.strips]
+    assert asked == [2, 2, 3]
+    for backwards, bins in zip(whole.strips[::-1], found[::-1], strict=True):
+        np.testing.assert_array_equal(whole.likelihood(1, None, backwards).mean, bins.mean)
+    one = whole._images(1, None, slice(4, 5))
+    np.testing.assert_array_equal(found[4].mean, one.mean)
+    np.testing.assert_array_equal(found[4].scale, one.scale)
 
 
 def test_threads_and_tiles_do_not_change_bytes(tiny_model):

@@ -179,6 +179,21 @@ def test_verify(vdmc, sound, tmp_path):
     assert "10 images verified, 1 problem" in result.stderr
 
 
+def test_a_damaged_model_is_no_loss_where_it_is_installed_but_is_said(vdmc, source, tmp_path):
+    target = tmp_path / "a.vdma"
+    made = vdmc("archive", "create", target, source / "0.png", source / "1.png", "--embed-model", *MODEL)
+    assert made.exit_code == 0
+    assert vdmc("archive", "verify", target, "-T", "1").exit_code == 0
+    with Archive(target) as archive:
+        (model,) = archive.models
+    bad = damaged(target, tmp_path / "bad.vdma", model.offset + model.length // 2)
+    result = vdmc("archive", "verify", bad, "-T", "1")
+    assert result.exit_code == 3
+    assert "an embedded model at byte 5 does not agree" in result.stderr
+    assert "2 images verified, 1 problem" in result.stderr
+    assert vdmc("archive", "extract", bad, "-O", tmp_path / "out", "-T", "1").exit_code == 0
+
+
 def test_processes_extract_the_same(vdmc, sound, tmp_path):
     target, _ = sound
     assert vdmc("archive", "extract", target, "-O", tmp_path, "-j", "2").exit_code == 0

@@ -3,15 +3,18 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz import corpus, coverage, drive, mutate, table, worker
+from fuzz import corpus, coverage, drive, mutate, mutate_archives, table, worker
 from fuzz.targets import LIMITS, Broken, FileTarget
 from vdmcompress.api import decode, decode_picture
+from vdmcompress.archive.group import unpack_group
+from vdmcompress.archive.records import unpack_model
 from vdmcompress.chunks import Chunk
 from vdmcompress.container import file_lengths, pack, peek, unpack
 from vdmcompress.errors import DamagedFileError, LimitError, VdmError
@@ -62,10 +65,71 @@ def test_repaired_headers_reach_the_header(name, rng):
         assert again == changed or header.chunks  # a list may be compressed in several ways
 
 
+@pytest.fixture(scope="module")
+def packed():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VDMC_MODEL_PATH", str(corpus.DATA))
+        yield worker.cases("archive")
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(sorted(set(mutate_archives.REPAIRED), key=str)), st.booleans(), randoms)
+def test_mutated_archives_are_refused_or_lose_groups(packed, change, extract, rng):
+    data = change(rng, packed.seeds["small"], [packed.seeds["small"], packed.seeds["singles"]])
+    assert packed.target(data, 2 if extract else 1)
+
+
+def test_sound_archives_pass(packed):
+    for data in packed.seeds.values():
+        assert packed.target(data, 1) == "same pictures"
+        assert packed.target(data, 2) == "extract: exit code 0"
+
+
+def test_a_wrong_picture_of_an_archive_is_seen(packed):
+    target, data = packed.target, packed.seeds["small"]
+    turned = {crc: [replace(p, pixels=255 - p.pixels) for p in seed] for crc, seed in target.groups.items()}
+    short = {crc: seed[1:] for crc, seed in target.groups.items()}
+    for groups, match in (({}, "group: 8 images"), (short, "group: 8"), (turned, "picture: other colours")):
+        with pytest.raises(Broken, match=f"wrong {match}"):
+            replace(target, groups=groups)(data)
+    with pytest.raises(Broken, match="wrong picture: no seed's"):
+        replace(target, singles={})(packed.seeds["singles"])
+
+
+@pytest.mark.parametrize(
+    "code, made, match",
+    [(1, "out/x", "exit code 1"), (0, "beside", "beside the folder"), (0, "out/x", "exit code 0, 1 of 12")],
+)
+def test_what_extract_must_not_do_is_seen(packed, monkeypatch, code, made, match):
+    def cli(arguments, standalone_mode):
+        place = Path(arguments[2]).parent / made
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+        return code
+
+    monkeypatch.setattr("cli.main.cli", cli)
+    with pytest.raises(Broken, match=match):
+        packed.target(packed.seeds["small"], 2)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(["mixed", "small", "model"]), randoms)
+def test_repaired_archives_reach_what_is_behind_the_checksums(packed, name, rng):
+    data = packed.seeds[name]
+    for change in (mutate_archives.repaired_directory, mutate_archives.repaired_members):
+        changed = change(rng, data, [data])
+        for record, images in mutate_archives.records_of(changed):
+            try:
+                unpack_group(record, LIMITS) if images else unpack_model(record)
+            except VdmError as error:
+                assert "does not agree" not in str(error)
+
+
 @given(st.binary(max_size=80))
 def test_the_targets_of_atheris_run_without_it(data):
     coverage.container_target(data)
     coverage.header_target(data)
+    coverage.directory_target(data)
 
 
 def test_every_previewed_mutation_is_a_picture_or_damage(found):
@@ -199,7 +263,7 @@ def test_the_page_has_the_figures_of_the_reports():
     reports = table.load()
     page = table.PAGE.read_text()
     assert table.replace(page, table.render(reports)) == page
-    assert set(reports) == {"file", "image", "model"}
+    assert set(reports) == {"archive", "file", "image", "model"}
     assert not any(report["broken"] for report in reports.values())
     with pytest.raises(ValueError, match="must have <!-- fuzz -->"):
         table.replace("no markers", "")

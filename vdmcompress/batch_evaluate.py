@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.gaussian import code_length
-from vdmcompress.batch import BatchChain, planes_of, split, top_bins, top_parts
-from vdmcompress.conditionals import Conditionals
+from vdmcompress.batch import planes_of, shape_of, split, top_bins, top_parts
+from vdmcompress.batch_chain import BatchChain
+from vdmcompress.conditionals import Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.evaluate import band_vlb
 from vdmcompress.path import PLANS
@@ -18,29 +19,45 @@ from vdmcompress.path import PLANS
 __all__ = ["batch_vlb"]
 
 
-def batch_vlb(batches: Sequence[NDArray[np.uint8]], plan: int, engine: Engine, seed: int = 0) -> float:
-    """VLB in bits of batches uint8 (n, H, W) or (n, H, W, 3) for the plan that codes them.
+def batch_vlb(
+    batches: Sequence[NDArray[np.uint8]], plan: int, engine: Engine, seed: int = 0, done: Container[str] = ()
+) -> Iterator[tuple[str, float, float]]:
+    """VLB of batches uint8 (n, H, W) or (n, H, W, 3) for the plan that codes them, band by band.
 
-    In closed form with continuous q and p, z drawn by a seeded generator, as `evaluate.vlb_rows`; statistics
-    adapt as they do in coding.  The last values of the pyramids count what their distributions say.
+    Gives for each band of each batch a label, its bits, and the share of all pixels so far; those whose
+    label is in ``done`` are left out.  In closed form with continuous q and p, z drawn by a seeded generator,
+    as `evaluate.vlb_rows`; statistics adapt as they do in coding.  The last values of the pyramids count what
+    their distributions say.
     """
-    bits = 0.0
+    total = sum(shape_of(pixels).pixels for pixels in batches)
+    seen = 0
     for number, pixels in enumerate(batches):
         planes = planes_of(pixels)
         conditionals = Conditionals(engine.model, planes.shape[1])
-        scale = 0
-        while planes.shape[2:] != (1, 1):
-            size = (planes.shape[2], planes.shape[3])
+        shape = shape_of(pixels)
+        for scale in range(len(shape.pyramid) - 1):
             bands = split(planes)
             details = (bands.hl, bands.lh, bands.hh)
             for band in range(3):
                 ctx = (bands.ll, *details[:band])
-                chain = BatchChain(engine, conditionals, scale, band, ctx, size, PLANS[plan])
-                rng = np.random.default_rng((seed, number, scale, band))
-                bits += sum(row["vlb_bits"] for row in band_vlb(chain, details[band], rng))
-            planes, scale = bands.ll, scale + 1
-        for rows, columns in top_parts(len(planes)):
-            bins = top_bins(rows.stop - rows.start, planes.shape[1])
-            x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
-            bits += code_length(x, adaptive.refine(x, bins, columns))
+                chain = BatchChain(engine, conditionals, shape, scale, band, ctx, PLANS[plan])
+                seen += shape.count * chain.shape[0] * chain.shape[1]
+                label = f"{number}/{band_name(scale, band)}"
+                if label not in done:
+                    rng = np.random.default_rng((seed, number, scale, band))
+                    bits = sum(row["vlb_bits"] for row in band_vlb(chain, details[band], rng))
+                    yield label, bits, seen / total
+            planes = bands.ll
+        seen += shape.count
+        if f"{number}/top" not in done:
+            yield f"{number}/top", _top_bits(planes), seen / total
+
+
+def _top_bits(planes: NDArray[np.int16]) -> float:
+    """Of the last values, int16 (n, C, 1, 1)."""
+    bits = 0.0
+    for rows, columns in top_parts(len(planes)):
+        bins = top_bins(rows.stop - rows.start, planes.shape[1])
+        x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
+        bits += code_length(x, adaptive.refine(x, bins, columns))
     return bits

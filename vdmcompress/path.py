@@ -164,6 +164,12 @@ DIRECT_POSITIONS = 1 << 17
 LATENT_COLUMNS = 256
 """Positions of a strip of several images with latents, for each row of the plan's strips."""
 
+LARGE_PIXELS = 1 << 14
+"""Pixels of an image too large to share strips: photographs differ too much to learn from each other."""
+
+LEAST_POSITIONS = 64
+"""Positions of a band of a large image; smaller ones are in shared strips all the same."""
+
 ALL_SCALES = 99
 
 
@@ -217,6 +223,10 @@ class BatchShape:
     def pixels(self) -> int:
         """Of all images together."""
         return self.count * self.height * self.width
+
+    def shares_strips(self, positions: int) -> bool:
+        """Whether a band of so many positions an image has strips of several images."""
+        return self.height * self.width < LARGE_PIXELS or positions < LEAST_POSITIONS
 
     @property
     def pyramid(self) -> list[tuple[int, int]]:

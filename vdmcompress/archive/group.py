@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from vdmcompress.archive.compact import compacted, expanded
 from vdmcompress.archive.directory import (
     MAX_IMAGES,
     MAX_NAMES,
@@ -28,7 +29,7 @@ from vdmcompress.archive.directory import (
 )
 from vdmcompress.archive.names import encode_name
 from vdmcompress.archive.records import GroupHead, read_group_head, unseal
-from vdmcompress.chunks import Chunk, chunk_fault, decompress, pack_list, read_list
+from vdmcompress.chunks import Chunk, chunk_fault, pack_list, read_list
 from vdmcompress.container import FREE_PIXELS, MAX_LANES, MODEL_BYTES, PIXELS_PER_BYTE, Kind, Limits
 from vdmcompress.errors import LimitError, damaged
 from vdmcompress.path import BatchShape, batch_lanes
@@ -56,7 +57,6 @@ BATCH_PIXELS: Final = 256
 """Pixels that a batch counts as besides its own where work is weighed against bytes."""
 
 _CRC_BYTES: Final = 4
-_LEVEL: Final = 9
 _FIXED_BYTES: Final = 40
 """Head, four checksums, numbers in the payload and in the index, in a group of usual size."""
 
@@ -122,8 +122,7 @@ def pack_group(parts: GroupParts) -> bytes:
     raw = pack_directory(parts.members)
     if len(raw) > MAX_RAW or len(parts.members) > MAX_IMAGES:
         raise LimitError(f"a directory of {len(raw)} bytes, allowed are {MAX_RAW}; use smaller groups")
-    directory = zlib.compress(raw, _LEVEL)
-    directory = directory if len(directory) < len(raw) else raw
+    directory = compacted(raw)
     payload = _pack_payload(parts)
     head = GroupHead(len(parts.members), len(raw), len(directory), len(payload))
     return b"".join((head.pack(), _sealed(directory), _sealed(payload)))
@@ -159,8 +158,7 @@ def _pack_metadata(chunks: Sequence[tuple[Chunk, ...]]) -> bytes:
     raw = b"".join((*parts, *(varint(place) for place in chosen)))
     if len(raw) > MAX_METADATA:
         raise LimitError(f"metadata of {len(raw)} bytes, allowed are {MAX_METADATA}; use smaller groups")
-    stored = zlib.compress(raw, _LEVEL)
-    stored = stored if len(stored) < len(raw) else raw
+    stored = compacted(raw)
     return varint(len(raw)) + varint(len(stored)) + stored
 
 
@@ -170,8 +168,7 @@ def read_members(record: bytes | memoryview) -> tuple[GroupHead, list[Member]]:
     head = read_group_head(bytes(view[:32]))
     start = len(head.pack())
     stored = unseal(view[start : start + head.stored + _CRC_BYTES], "the directory of a group")
-    raw = stored if head.stored == head.raw else decompress(stored, head.raw, "the directory of a group")
-    return head, read_directory(raw, head.images)
+    return head, read_directory(expanded(stored, head.raw, "the directory of a group"), head.images)
 
 
 def unpack_group(record: bytes | memoryview, limits: Limits) -> GroupParts:
@@ -233,8 +230,7 @@ def _read_metadata(reader: Reader, members: Sequence[Member]) -> list[tuple[Chun
     stored = reader.varint()
     if length > MAX_METADATA or not 0 < stored <= length:
         raise damaged(f"metadata of {length} bytes in {stored} in a group, allowed are {MAX_METADATA}")
-    data = reader.take(stored)
-    raw = data if stored == length else decompress(data, length, "the metadata of a group")
+    raw = expanded(reader.take(stored), length, "the metadata of a group")
     inner = Reader(memoryview(raw), where="metadata")
     count = inner.varint()
     if not 1 <= count <= len(members):

@@ -154,6 +154,10 @@ class Archive:
             if data is not None:
                 yield data
 
+    def damaged_models(self) -> list[Record]:
+        """Where embedded models are that cannot be read; groups decode where the models are installed."""
+        return [record for record in self.models if self._embedded_model(record) is None]
+
     def model_file(self, hash8: bytes) -> bytes | None:
         """The embedded model file whose SHA-256 begins with these 8 bytes; None where there is none."""
         if self._model is not None and self._model[0] == hash8:
