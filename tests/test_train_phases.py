@@ -137,9 +137,10 @@ def test_the_command_runs_phases(vdmc, folder, tmp_path, monkeypatch):
 
 def test_the_command_exports_a_checkpoint(vdmc, folder, tmp_path):
     start = folder / "direct" / "last.pt"
-    result = vdmc("train", folder / "few.toml", "--out", tmp_path, "--export-only", "--from", start)
+    out = tmp_path / "not there"
+    result = vdmc("train", folder / "few.toml", "--out", out, "--export-only", "--from", start)
     assert result.exit_code == 0, result.stderr
-    made = read_model(tmp_path / "few.vdm.safetensors")
+    made = read_model(out / "few.vdm.safetensors")
     assert result.stdout.split() == ["few", made.hash8.hex()]
     assert made.hash8 == read_model(folder / "direct" / "few.vdm.safetensors").hash8
 

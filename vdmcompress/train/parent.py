@@ -17,6 +17,7 @@ def save_parent(model: torch.nn.Module, path: Path) -> None:
     from safetensors.torch import save_file
 
     state = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path, {"form": str(getattr(model, "form", ""))})
 
 
