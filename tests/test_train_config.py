@@ -15,7 +15,7 @@ from vdmcompress.train.config import TrainConfig, load_config
     [
         (
             ("batch = 3", "batch = 3\nlr = 1"),
-            r"\[train\]: unknown key 'lr'; known are batch, chain_scales, chain_weight, crop",
+            r"\[train\]: unknown key 'lr'; known are batch, bfloat16, chain_scales, chain_weight",
         ),
         (("blocks = 1", "blocks = 1\ndepth = 2"), "depth"),
         (("[train]", "[tain]"), "unknown key 'tain'"),
