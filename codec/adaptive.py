@@ -5,12 +5,12 @@ level tell is learned here, from zero in each strip, so that nothing is sent and
 it is. A position's value x of a component has a distribution with mean m (coupled, see `gaussian.py`) and
 scale index s; refined it has m' and s':
 
-    u      = (x - m) / sigma(max(s, 18)), clipped to two
-    p      = sum_t w_t u_t                                 over six neighbours before it, left and above,
+    u      = (x - m) / sigma(max(s, 18)), clipped to four
+    p      = sum_t (w_t + w_t[s / 8]) u_t                  over six neighbours before it, left and above,
                                                            m / sigma, and u of Y and Co at the position
     m'     = m + sigma(s) p
     s'     = s + a[v] + b[s / 4]                           v: mean |u - p| of the neighbours and of Y, Co
-    w_t   += rate * sigma dlog p(x)/dm * u_t               least mean squares (Widrow and Hoff 1960)
+    w_t   += rate * sigma dlog p(x)/dm * u_t               least mean squares (Widrow and Hoff 1960), both
     a, b  += rate * dlog p(x)/dlog sigma                   both slopes from the table at the edges of x's bin
 
 Rates fall while a strip goes on. Everything is integers (`adaptive_kernels.py`). On a stack the encoder walks

@@ -45,6 +45,7 @@ MARGIN = 2  # columns that neighbours reach to each side, rows that they reach u
 TAPS = 6  # neighbours; the mean itself and the components before have weights too
 BUCKETS = 16  # of the neighbours' magnitude
 SCALE_BUCKETS = 32  # of the predicted scale index, four indices each
+CLASSES = 16  # of the predicted scale index, eight indices each: weights of their own beside the common ones
 FLOOR = 18  # scale index of sigma 2^(-14/8), the spread of rounding: no residual is measured finer
 
 _DY = np.array([0, -1, -1, -1, 0, -2], np.int64)
@@ -57,7 +58,8 @@ _EDGES = np.array([12, 20, 28])[:, None] * np.array(
 )
 
 _USUAL = 51  # magnitude of a place outside the band: E|u| of a Gaussian in 1/64 sigma
-_CLIP = 2 << UNIT_BITS  # residuals are clipped to two sigma
+_CLIP = 4 << UNIT_BITS  # residuals are clipped to four sigma
+_SHIFT_LIMIT = 2 << UNIT_BITS  # the corrector moves a mean by two sigma at most
 _SIZE_LIMIT = 255
 _SLOPE_LIMIT = 4 << UNIT_BITS
 _OFFSET_LIMIT = 24 << OFFSET_BITS
@@ -131,7 +133,9 @@ def adaptive(
     residuals = np.zeros((components, place), np.int32)  # in sigma, clipped
     magnitudes = np.full((components, place), np.int32(_USUAL))  # |innovation| in 1/64 sigma
     away = _DY * span + _DX
-    weights = np.zeros((components, TAPS + 3), np.int64)
+    common = np.zeros((components, TAPS + 3), np.int64)
+    special = np.zeros((components, CLASSES, TAPS + 3), np.int64)
+    seen_class = np.zeros((components, CLASSES), np.int64)
     by_size = np.zeros((components, BUCKETS), np.int64)
     by_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     seen_size = np.zeros((components, BUCKETS), np.int64)
@@ -148,7 +152,7 @@ def adaptive(
         if column == columns:
             column = np.int64(0)
             here += np.int64(2 * MARGIN)
-        rate = _fade(i, 8, 11, 2048)
+        rate = _fade(i, 9, 11, 2048)
         half = np.int64(1) << (rate - 1)
         r_y, r_co, moved_y, moved_co = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
         before = np.int64(0)
@@ -164,11 +168,15 @@ def adaptive(
             index = np.int64(scale[i, c])
 
             own = _clip((m * inverses[max(index, np.int64(FLOOR))]) >> np.int64(_UNIT_SHIFT), _CLIP)
-            expected, magnitude = np.int64(1 << (WEIGHT_BITS - 1)) + weights[c, TAPS] * own, before
+            kind = index >> np.int64(3)
+            expected = np.int64(1 << (WEIGHT_BITS - 1)) + (common[c, TAPS] + special[c, kind, TAPS]) * own
+            magnitude = before
             for other in range(c):
-                expected += weights[c, TAPS + 1 + other] * np.int64(residuals[other, here])
+                weight = common[c, TAPS + 1 + other] + special[c, kind, TAPS + 1 + other]
+                expected += weight * np.int64(residuals[other, here])
             for t in range(TAPS):
-                expected += weights[c, t] * np.int64(residuals[c, here + away[t]])
+                weight = common[c, t] + special[c, kind, t]
+                expected += weight * np.int64(residuals[c, here + away[t]])
                 magnitude += _SHARE[t] * np.int64(magnitudes[c, here + away[t]])
             expected = _clip(expected >> np.int64(WEIGHT_BITS), _CLIP)
             move = (expected * widths[index]) >> np.int64(_WIDTH_SHIFT)
@@ -196,7 +204,7 @@ def adaptive(
                 z[at + 2] = _clip((move * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT)
                 z[at + 3] = _clip((adapted_index - index) << np.int64(INPUT_BITS - 3), INPUT_LIMIT)
                 shift, octaves = _outputs(c, z, units, hidden, hidden_bias, output, output_bias)
-                move += (_clip(shift, _CLIP) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
+                move += (_clip(shift, _SHIFT_LIMIT) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
                 offset += _clip(octaves, 4 << UNIT_BITS) << np.int64(_OCTAVE_SHIFT)
                 refined = min(
                     max(index + (offset >> np.int64(OFFSET_BITS)), np.int64(0)), np.int64(SCALES - 1)
@@ -247,11 +255,19 @@ def adaptive(
             error = _clip(((left_rise - right_rise) << np.int64(UNIT_BITS + 6)) // share, _CLIP)
             slope = _clip((left * left_rise - right * right_rise) // share, _SLOPE_LIMIT)
 
+            seen_class[c, kind] += 1
+            own_rate = _fade(seen_class[c, kind], 9, 11, 2048)
+            own_half = np.int64(1) << (own_rate - 1)
             for t in range(TAPS):
-                weights[c, t] += (error * np.int64(residuals[c, here + away[t]]) + half) >> rate
-            weights[c, TAPS] += (error * own + half) >> rate
+                product = error * np.int64(residuals[c, here + away[t]])
+                common[c, t] += (product + half) >> rate
+                special[c, kind, t] += (product + own_half) >> own_rate
+            common[c, TAPS] += (error * own + half) >> rate
+            special[c, kind, TAPS] += (error * own + own_half) >> own_rate
             for other in range(c):
-                weights[c, TAPS + 1 + other] += (error * np.int64(residuals[other, here]) + half) >> rate
+                product = error * np.int64(residuals[other, here])
+                common[c, TAPS + 1 + other] += (product + half) >> rate
+                special[c, kind, TAPS + 1 + other] += (product + own_half) >> own_rate
             slope <<= np.int64(OFFSET_BITS - UNIT_BITS)
             seen_size[c, bucket] += 1
             step = slope >> _fade(seen_size[c, bucket], 3, 5, 16)

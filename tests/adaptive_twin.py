@@ -33,6 +33,8 @@ class Learner:
 
     def __init__(self) -> None:
         self.weights: dict[Any, int] = defaultdict(int)
+        self.special: dict[Any, int] = defaultdict(int)
+        self.seen_class: dict[int, int] = defaultdict(int)
         self.offsets: dict[tuple[str, int], int] = defaultdict(int)
         self.seen: dict[tuple[str, int], int] = defaultdict(int)
         self.residual: dict[tuple[int, int], int] = defaultdict(int)
@@ -48,7 +50,7 @@ def slopes(table, centre: int, index: int) -> tuple[int, int]:
     share = max(cdf(table, ends[1]) - cdf(table, ends[0]), 1)
     by_mean = divide((rises[0] - rises[1]) << 16, share)
     by_scale = divide((ends[0] >> 14) * rises[0] - (ends[1] >> 14) * rises[1], share)
-    return clip(by_mean, 2048), clip(by_scale, 4096)
+    return clip(by_mean, 4096), clip(by_scale, 4096)
 
 
 def correction(corrector, c: int, near: list[int], here: list[int], states) -> tuple[int, int]:
@@ -86,11 +88,14 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
             def couple(m: int, rest: list[int], c: int = c, factors: list[int] = factors) -> int:
                 return clip(m + (combine(rest, c, factors) >> 6), 1 << 24) if c else m
 
-            own = clip(mean * nearest_power(224 - max(index, 18)) >> 20, 2048)
+            own = clip(mean * nearest_power(224 - max(index, 18)) >> 20, 4096)
             seen = {d: learner.residual[p] for d, p in zip(NEIGHBOURS, near, strict=True)}
             seen |= {"mean": own} | {before: learners[before].residual[y, at] for before in range(c)}
-            predicted = sum(learner.weights[key] * u for key, u in seen.items())
-            predicted = clip((predicted + (1 << 19)) >> 20, 2048)
+            kind = index // 8
+            predicted = sum(
+                (learner.weights[key] + learner.special[kind, key]) * u for key, u in seen.items()
+            )
+            predicted = clip((predicted + (1 << 19)) >> 20, 4096)
             move = predicted * nearest_power(96 + index) >> 20
             base = couple(mean, residuals)
             adapted = clip(base + move, 1 << 24)
@@ -122,16 +127,19 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
             by_mean, by_scale = slopes(bins.tables[c], 64 * value - adapted, adapted_index)
             learner.error[y, at] = clip(clip(64 * value - adapted, 1 << 25) * sigma >> 22, 1024)
             before_here.append(learner.error[y, at])
-            rate = fade(i, 8, 11, 2048)
+            rate = fade(i, 9, 11, 2048)
+            learner.seen_class[kind] += 1
+            own_rate = fade(learner.seen_class[kind], 9, 11, 2048)
             for key, u in seen.items():
                 learner.weights[key] += (by_mean * u + (1 << (rate - 1))) >> rate
+                learner.special[kind, key] += (by_mean * u + (1 << (own_rate - 1))) >> own_rate
             for key in keys:
                 learner.seen[key] += 1
                 step = (by_scale << 6) >> fade(learner.seen[key], 3, 5, 16)
                 learner.offsets[key] = clip(learner.offsets[key] + step, 24 << 16)
             u = clip(64 * value - base, 1 << 25)
             u = u * nearest_power(224 - max(index, 18)) >> 20
-            learner.residual[y, at] = clip(u, 2048)
+            learner.residual[y, at] = clip(u, 4096)
             learner.magnitude[y, at] = min(abs(u - predicted) >> 4, 255)
             size_before += learner.magnitude[y, at]
 
