@@ -153,3 +153,17 @@ def test_the_rounded_loss_is_near_the_float_one():
     whole, rounded = bits_table(model, images, 2), bits_table(Rounded(model), images, 2)
     assert rounded["bpd"] != whole["bpd"]
     assert rounded["bpd"] == pytest.approx(whole["bpd"], rel=0.01)
+
+
+def test_sums_in_bfloat16_have_nearly_the_same_loss():
+    model = Rounded(model_support.load_tiny_float())
+    batch = stack_batch([synthetic(i)[:64, :64] for i in range(2)], 0)
+    exact, near = (
+        batch_loss(
+            model, batch, [0, 2], [1.0] * 2, 0.1, torch.Generator().manual_seed(1), backward=False, body=body
+        )
+        for body in (torch.float32, torch.bfloat16)
+    )
+    assert near != exact
+    for slot in (0, 2):
+        assert near[slot][0] == pytest.approx(exact[slot][0], rel=0.02)

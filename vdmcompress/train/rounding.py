@@ -49,17 +49,21 @@ def activation(x: torch.Tensor) -> torch.Tensor:
     return round_to(clip(x), ACTIVATION_STEPS)
 
 
-def rounded_head(u: torch.Tensor, weights: Weights, peaks: BiasPeaks) -> torch.Tensor:
+def rounded_head(
+    u: torch.Tensor, weights: Weights, peaks: BiasPeaks, body: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Head outputs (N, 24, h, w) float32 of the integer graph without its linear predictor.
 
-    u: inputs (N, 30, h, w), float32 of integers 0..255; weights in float64.
+    u: inputs (N, 30, h, w), float32 of integers 0..255; weights in float64.  body: dtype of the convolutions'
+    operands and results; bfloat16 holds the operands exactly, sums are rounded twice.
     """
 
     def conv(
         x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor, peak: torch.Tensor, bits: int = ACTIVATION_BITS
     ) -> torch.Tensor:
         coded, coded_bias = rounded_layer(w, bias, peak, bits)
-        return F.conv2d(x, coded, coded_bias, padding=w.shape[-1] // 2)
+        y = F.conv2d(x.to(body), coded.to(body), coded_bias.to(body), padding=w.shape[-1] // 2)
+        return y.to(torch.float32)
 
     def stream(x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         return F.hardtanh(x + round_to(change, STREAM_STEPS), *STREAM_RANGE)
@@ -92,7 +96,7 @@ class Rounded(Graph):
         """Head outputs on the grids of the coder's parameters; see `Graph.evaluate`."""
         weights = self.inner.weights(scale, slot, torch.float64)
         peaks = self.inner.bias_peaks(scale, slot)
-        y = rounded_head(split_signs(raw).to(torch.float32), weights, peaks)
+        y = rounded_head(split_signs(raw).to(torch.float32), weights, peaks, body)
         steps = OUTPUT_STEPS.to(y.device).view(1, 2 * PART, 1, 1)
         y = straight(y, torch.where(steps > 0, torch.floor(y * steps + 0.5) / steps.clamp(min=1), y))
         linear = round_to(weights.linear, 1 << LINEAR_BITS).to(torch.float32)
@@ -104,9 +108,12 @@ class RoundingTrainer(Trainer):
 
     def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
         """Gradients of the rounded graph's terms of the VLB."""
-        chain, direct = self.config.train.path_weights(batch.scale)
-        model, near = Rounded(self.model), self.neighbours
-        return batch_loss(model, batch, slots, weights, direct, generator, True, self.pool, chain, near)
+        cfg, near = self.config.train, self.neighbours
+        chain, direct = cfg.path_weights(batch.scale)
+        model = Rounded(self.model)
+        return batch_loss(
+            model, batch, slots, weights, direct, generator, True, self.pool, chain, near, cfg.body
+        )
 
     def tables(self, name: str, images: ValidationSet) -> dict[str, dict[str, Any]]:
         """VLB of the averaged weights, rounded and as they are, with the same noise."""
