@@ -1,6 +1,7 @@
 """Experts: the split changes nothing, and each learns from its own evaluation."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests import phase_support
 from tests.model_support import synthetic
 from tests.phase_support import SLOTS, inputs, phase, shaken
 from vdmcompress.network import Denoiser
+from vdmcompress.path import NoisePath
 from vdmcompress.train.config import load_config
 from vdmcompress.train.data import stack_batch
 from vdmcompress.train.experts import Experts, ExpertsTrainer
@@ -85,6 +87,21 @@ def test_exported_experts_have_their_own_b(config, tmp_path):
                 integers, exponents = quantise(wanted.numpy())
                 np.testing.assert_array_equal(layer.weights, integers)
                 np.testing.assert_array_equal(layer.exponents, exponents)
+
+
+def test_experts_of_a_path_without_latents_are_exported(config, tmp_path):
+    """There the first evaluation of all is a top, and the trunk is used by the coarser scales only."""
+    network = replace(config.network, path=NoisePath.from_lists([[[], [], []]]))
+    experts = shaken(Experts.split(Denoiser(network)))
+    with torch.no_grad():
+        for i, b in enumerate(experts.b):
+            b *= 1 + 0.1 * i
+    model = export(experts, "few", tmp_path / "few.vdm.safetensors")
+    assert model.tensors["b_set"].tolist() == [0, 1, 2, 3, 3, 3]
+    for scale, slot in itertools.product((0, 1), range(3)):
+        graph, w = model.evaluation(scale * 3 + slot), experts.weights(scale, slot, torch.float64)
+        for (_, layer), wanted in zip(graph.blocks, w.b, strict=True):
+            np.testing.assert_array_equal(layer.weights, quantise(wanted.numpy())[0])
 
 
 def test_experts_go_on_from_experts(folder, tmp_path):

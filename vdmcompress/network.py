@@ -262,8 +262,9 @@ class Denoiser(Graph):
         return linear
 
     def blocks(self, own: int) -> slice:
-        """Where the blocks of a weight set stand in a and b."""
-        return slice(0, self.config.blocks)
+        """Where the blocks of a weight set stand in a and b: those of its B's number, one after the other."""
+        first = self.b_set[own] * self.config.blocks
+        return slice(first, first + self.config.blocks)
 
     def weights(self, scale: int, slot: int, dtype: torch.dtype = torch.float32) -> Weights:
         """Shared weights with the gains and biases of the evaluation."""

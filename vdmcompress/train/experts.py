@@ -39,11 +39,6 @@ class Experts(Denoiser):
             for _ in tops:
                 blocks.extend(torch.nn.Parameter(block.clone()) for block in trunk)
 
-    def blocks(self, own: int) -> slice:
-        """Where the blocks of a weight set stand in a and b."""
-        first = self.b_set[own] * self.config.blocks
-        return slice(first, first + self.config.blocks)
-
     @classmethod
     @torch.no_grad()
     def split(cls, shared: Denoiser) -> Experts:

@@ -38,6 +38,8 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
     }
     biases: dict[str, list[NDArray[np.int32]]] = {n: [] for n in coded}
     linear, fusion = [], []
+    numbers = list(dict.fromkeys(model.b_set))  # by first use; the file leaves out what no weight set uses
+    b_set = [numbers.index(number) for number in model.b_set]
 
     def f64(tensor: torch.Tensor) -> Array:
         array: Array = tensor.cpu().numpy()
@@ -62,11 +64,11 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
             coded["stem"].append(quantise(f64(w.stem), f64(peaks.stem), INPUT_BITS))
             coded["a"].append(blocks(w.a, peaks.a))
             coded["head"].append(quantise(f64(w.head), f64(peaks.head), ACTIVATION_BITS))
-            if model.b_set[own] == len(coded["b"]):
+            if b_set[own] == len(coded["b"]):
                 coded["b"].append(blocks(w.b, peaks.b))
         biases["stem"].append(bias(w.stem_bias, coded["stem"][own][1], INPUT_BITS))
         biases["a"].append(bias(w.a_bias, coded["a"][own][1], ACTIVATION_BITS))
-        biases["b"].append(bias(w.b_bias, coded["b"][model.b_set[own]][1], ACTIVATION_BITS))
+        biases["b"].append(bias(w.b_bias, coded["b"][b_set[own]][1], ACTIVATION_BITS))
         biases["head"].append(bias(w.head_bias, coded["head"][own][1], ACTIVATION_BITS))
         linear.append(np.rint(f64(w.linear) * 2**LINEAR_BITS).astype(np.int32))
         step = cfg.path.steps[slot]
@@ -83,7 +85,7 @@ def export_tensors(model: Graph) -> dict[str, NDArray[np.generic]]:
         out[f"{name}_exponent"] = np.stack([e for _, e in pairs])
         out[f"{name}_bias"] = np.stack(biases[name])
     if len(coded["b"]) > 1:
-        out["b_set"] = np.array(model.b_set, np.uint8)
+        out["b_set"] = np.array(b_set, np.uint8)
     return out
 
 
