@@ -1,5 +1,7 @@
 """The tiny model of the tests, photographs for it, and how it is made (`python -m tests.model_support`)."""
 
+import os
+import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +45,21 @@ save_every = 3
 valid_crop = 32
 """
 """Configuration of a run of a few steps on synthetic images."""
+
+
+def words_of(code: str, **settings: str) -> list[str]:
+    """What a process of its own prints that runs the code, with the tiny model's path as its argument.
+
+    settings: environment variables.
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(INTEGER)],
+        env=os.environ | {"PYTHONPATH": str(SAMPLES.parent)} | settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.split()
 
 
 @lru_cache(maxsize=1)

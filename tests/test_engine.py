@@ -1,9 +1,6 @@
 """The engine: the same integers for every thread count, tiling, chunk, backend and instruction set."""
 
 import hashlib
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -147,14 +144,7 @@ print(name, torch.backends.cpu.get_cpu_capability(), hashlib.sha256(b"".join(lan
 )
 def test_other_instruction_sets_give_the_same_bytes(tiny_model, setting, value):
     lanes = encode_pixels(model_support.photo(48, 40), tiny_model, 1).lanes
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=os.environ | {setting: value, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    name, capability, digest = run.stdout.split()
+    name, capability, digest = model_support.words_of(SCRIPT, **{setting: value})
     assert digest == hashlib.sha256(b"".join(lanes)).hexdigest()
     assert name in engine.CPU_BACKENDS
     if setting == "ATEN_CPU_CAPABILITY":
@@ -284,11 +274,4 @@ print((found == pixels).all(), "torch" in sys.modules)
 @pytest.mark.skipif(not available(), reason="no AVX2")
 def test_torch_is_imported_only_where_it_computes():
     """It takes a second, which a small image does not have."""
-    run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, str(model_support.INTEGER)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.split() == ["True", "False"]
+    assert model_support.words_of(WITHOUT_TORCH) == ["True", "False"]
