@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,6 @@ from vdmcompress.train.data import stack_batch
 from vdmcompress.train.objective import step_input
 
 tiny_model = model_support.tiny_model
-ROOT = Path(__file__).resolve().parent.parent
 DEVICES = ["cpu_int8", "cpu_float", *(["cpu_winograd"] if available() else [])]
 
 
