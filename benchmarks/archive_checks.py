@@ -20,11 +20,11 @@ from cli.main import cli
 from vdmcompress.archive.group import GroupParts, unpack_group
 from vdmcompress.archive.reader import Archive
 from vdmcompress.batch_evaluate import batch_vlb
-from vdmcompress.container import Limits
 from vdmcompress.engine import Engine, default_threads
+from vdmcompress.header import Limits
 from vdmcompress.image_io import read_picture
 from vdmcompress.measure.formats import Pixels
-from vdmcompress.model_file import find_model
+from vdmcompress.model_search import find_model
 from vdmcompress.picture import Picture, array_picture, difference, pixel_crc
 
 BY_NAME = 500

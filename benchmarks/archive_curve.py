@@ -38,7 +38,7 @@ from vdmcompress.archive.create import create
 from vdmcompress.archive.grouping import DEFAULT_GROUP, GroupSize
 from vdmcompress.archive.reader import Archive
 from vdmcompress.measure.formats import Pixels, available, find_format, read_pixels
-from vdmcompress.model_file import file_hash, model_paths
+from vdmcompress.model_search import file_hash, model_paths
 
 COUNTS = (1, 10, 100, 1000, 2000)
 SINGLES = 20

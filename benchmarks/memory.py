@@ -42,7 +42,7 @@ def work(direction: str, source: Path, target: Path, threads: int | None, limit:
     from vdmcompress import api
     from vdmcompress.engine import default_threads
     from vdmcompress.memory import choose_tile, memory_needed
-    from vdmcompress.model_file import load_model
+    from vdmcompress.model_search import load_model
 
     start = time.perf_counter()
     if direction == "encode":

@@ -26,7 +26,7 @@ from codec import adaptive, bits_back
 from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine, default_threads
 from vdmcompress.image_io import read_image
-from vdmcompress.model_file import load_model
+from vdmcompress.model_search import load_model
 
 STAGES: tuple[tuple[str, Any, str], ...] = (
     ("network", Engine, "evaluate"),

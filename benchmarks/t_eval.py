@@ -26,7 +26,7 @@ from benchmarks.kodak import RESULTS
 from vdmcompress.evaluate import evaluate
 from vdmcompress.lab.t_eval import T_EVAL, Measured, rates
 from vdmcompress.measure.machine import machine, versions
-from vdmcompress.model_file import load_model
+from vdmcompress.model_search import load_model
 from vdmcompress.vdm32 import checkpoint, objective, steps
 from vdmcompress.vdm32.data import load_images, spread
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.targets import image_name
-from vdmcompress.container import Limits
 from vdmcompress.errors import VdmError
 from vdmcompress.files import IMAGE_FORMATS
+from vdmcompress.header import Limits
 
 if TYPE_CHECKING:
     from vdmcompress.archive.directory import Member

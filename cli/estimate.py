@@ -23,7 +23,7 @@ from vdmcompress.workers import processors
 if TYPE_CHECKING:
     from cli.decode import DecodeSettings
     from cli.encode import EncodeSettings
-    from vdmcompress.container import Header
+    from vdmcompress.header import Header
     from vdmcompress.picture import Picture
 
 SHARE: Final = 0.86
@@ -56,7 +56,8 @@ def estimate_encode(settings: "EncodeSettings", target: Target) -> dict[str, Any
 
 def estimate_decode(settings: "DecodeSettings", target: Target) -> dict[str, Any]:
     """Record of a file that would be decoded.  Raises what opening it raises."""
-    from vdmcompress.container import Kind, peek
+    from vdmcompress.container import peek
+    from vdmcompress.header import Kind
 
     limits = options.limits(settings.max_pixels)
     data = read_coded(target.source, limits)

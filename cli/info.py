@@ -20,8 +20,9 @@ from cli.streams import read_coded
 def info(selection: Selection, max_pixels: int | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show what compressed files say of themselves; nothing is decoded."""
     from vdmcompress.chunks import describe_chunks
-    from vdmcompress.container import Header, peek
-    from vdmcompress.model_file import list_models
+    from vdmcompress.container import peek
+    from vdmcompress.header import Header
+    from vdmcompress.model_search import list_models
 
     names = cache(lambda: {found.hash: found.name for found in list_models()})
 

@@ -17,7 +17,7 @@ def models(as_json: bool, quiet: bool, verbose: bool) -> None:
     More are looked for in the folders of VDMC_MODEL_PATH.
     """
     from vdmcompress.choice import serves
-    from vdmcompress.model_file import SEARCH_VARIABLE, list_models, shipped_folder
+    from vdmcompress.model_search import SEARCH_VARIABLE, list_models, shipped_folder
 
     report = Report(1, as_json, quiet, verbose)
     with report.file(Path("models")):

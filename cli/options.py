@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 import click
 
 from cli.sources import STREAM, Selection
-from vdmcompress.container import DEFAULT_LIMITS, Limits
 from vdmcompress.efforts import DEFAULT_EFFORT, EFFORTS
+from vdmcompress.header import DEFAULT_LIMITS, Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,8 +12,9 @@ from typing import BinaryIO, Final
 from cli.report import silence
 from cli.sources import STREAM
 from cli.targets import Target
-from vdmcompress.container import DEFAULT_LIMITS, Limits, longest
+from vdmcompress.container import longest
 from vdmcompress.errors import LimitError, UsageError, VdmError
+from vdmcompress.header import DEFAULT_LIMITS, Limits
 
 START_BYTES: Final = 1 << 25
 """So much of a compressed file is read before its beginning is asked whether there can be more."""

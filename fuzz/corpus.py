@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.chunks import MAX_CHUNKS, MAX_METADATA, Chunk
-from vdmcompress.container import Header, Kind, pack, unpack
+from vdmcompress.container import pack, unpack
+from vdmcompress.header import Header, Kind
 from vdmcompress.picture import Mode, Picture, array_picture, pixel_crc
 from vdmcompress.png import png_of
 from vdmcompress.wire import varint

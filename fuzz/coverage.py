@@ -35,8 +35,9 @@ def header_target(data: bytes) -> None:
     """A sound payload behind any header."""
     from fuzz import corpus
     from fuzz.targets import LIMITS
-    from vdmcompress.container import MAGIC, peek
+    from vdmcompress.container import peek
     from vdmcompress.errors import VdmError
+    from vdmcompress.header import MAGIC
 
     sound = corpus.load("sound")["rgb-17x12"]
     try:

@@ -15,8 +15,9 @@ import numpy as np
 
 from fuzz.corpus import compressed_section, sealed, with_section
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import MAX_LANES, Header, Kind, pack, unpack
+from vdmcompress.container import pack, unpack
 from vdmcompress.errors import VdmError
+from vdmcompress.header import MAX_LANES, Header, Kind
 from vdmcompress.wire import varint
 
 Random = np.random.Generator

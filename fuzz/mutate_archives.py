@@ -23,8 +23,8 @@ from vdmcompress.archive.directory import Member, pack_directory, read_directory
 from vdmcompress.archive.group import Coded, GroupParts, pack_group, read_members, unpack_group
 from vdmcompress.archive.records import GroupHead, model_record, read_index
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import Kind, Limits
 from vdmcompress.errors import VdmError
+from vdmcompress.header import Kind, Limits
 from vdmcompress.picture import Mode
 from vdmcompress.wire import Reader, varint
 

@@ -22,8 +22,9 @@ import numpy as np
 from vdmcompress.api import decode, decode_picture
 from vdmcompress.cascade import decode_pixels
 from vdmcompress.chunks import find_chunk
-from vdmcompress.container import Limits, peek, unpack
+from vdmcompress.container import peek, unpack
 from vdmcompress.errors import DefectError, MachineError, VdmError
+from vdmcompress.header import Limits
 from vdmcompress.image_io import read_picture
 from vdmcompress.image_output import write_picture
 from vdmcompress.model_file import parse_model

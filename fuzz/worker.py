@@ -77,7 +77,8 @@ def _images() -> dict[str, bytes]:
     from PIL import Image
 
     from vdmcompress.api import decode_picture
-    from vdmcompress.container import Kind, peek
+    from vdmcompress.container import peek
+    from vdmcompress.header import Kind
     from vdmcompress.image_output import write_picture
 
     exif = Image.Exif()

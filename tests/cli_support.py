@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress.api import decode_picture
-from vdmcompress.container import Header, Kind, pack, unpack
+from vdmcompress.container import pack, unpack
+from vdmcompress.header import Header, Kind
 from vdmcompress.picture import Mode, Picture, array_picture, pixel_crc
 from vdmcompress.png import png_of
 

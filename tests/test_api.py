@@ -12,7 +12,7 @@ from PIL import Image
 
 import vdmcompress
 from vdmcompress import api
-from vdmcompress.container import Header, Kind, Limits, pack
+from vdmcompress.container import pack
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -23,6 +23,7 @@ from vdmcompress.errors import (
     UsageError,
     VdmError,
 )
+from vdmcompress.header import Header, Kind, Limits
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Mode, Picture
 

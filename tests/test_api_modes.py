@@ -15,8 +15,9 @@ from tests.model_support import INTEGER, photo
 from tests.test_image_output import ALL, METADATA, PLTE, picture_of
 from vdmcompress import api
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import Kind, pack, unpack
+from vdmcompress.container import pack, unpack
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError
+from vdmcompress.header import Kind
 from vdmcompress.picture import Mode, Picture, array_picture, difference
 
 MODEL = str(INTEGER)

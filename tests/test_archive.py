@@ -21,7 +21,6 @@ from vdmcompress.archive.records import HEAD, Record, model_record, pack_index
 from vdmcompress.archive.runners import Processes
 from vdmcompress.archive.settings import Entry, GroupSettings
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import Limits
 from vdmcompress.errors import (
     DamagedFileError,
     LimitError,
@@ -30,6 +29,7 @@ from vdmcompress.errors import (
     UsageError,
     VdmError,
 )
+from vdmcompress.header import Limits
 from vdmcompress.model_file import parse_model
 from vdmcompress.picture import Mode, Picture, array_picture, difference
 from vdmcompress.workers import WorkerDied

@@ -30,8 +30,8 @@ from vdmcompress.archive.records import (
     unpack_model,
 )
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import Kind, Limits
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
+from vdmcompress.header import Kind, Limits
 from vdmcompress.path import BatchShape
 from vdmcompress.picture import Mode
 from vdmcompress.wire import varint

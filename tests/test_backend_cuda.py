@@ -20,7 +20,7 @@ from vdmcompress.cascade import decode_pixels, encode_pixels
 from vdmcompress.engine import Engine
 from vdmcompress.errors import LimitError, MachineError
 from vdmcompress.exact import FEATURES, NO_MARGINS, check_answer, probe_input, selftest
-from vdmcompress.model_file import load_model
+from vdmcompress.model_search import load_model
 from vdmcompress.path import ORDERS
 
 tiny_model = model_support.tiny_model

@@ -9,9 +9,10 @@ from codec.bits_back import Ledger
 from tests import model_support
 from vdmcompress import batch_chain, path
 from vdmcompress import engine as engines
+from vdmcompress.band_chain import BandChain
 from vdmcompress.batch import decode_batches, encode_batches, pixels_of, planes_of, shape_of
 from vdmcompress.batch_chain import BatchChain
-from vdmcompress.cascade import BandChain, encode_pixels
+from vdmcompress.cascade import encode_pixels
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.errors import DamagedFileError, VdmError

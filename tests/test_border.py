@@ -69,7 +69,7 @@ def test_a_defect_inside_decode_is_named_as_one(monkeypatch):
     def broken(*_):
         raise IndexError("tile 7")
 
-    monkeypatch.setattr("vdmcompress.api.decode_classical", broken)
+    monkeypatch.setattr("vdmcompress.decoding.decode_classical", broken)
     with pytest.raises(DefectError, match="IndexError: tile 7") as met:
         vdmcompress.decode(corpus.load("sound")["webp-grey"])
     assert met.value.exit_code == 1
@@ -79,7 +79,7 @@ def test_memory_that_runs_out_in_decode_is_a_limit(monkeypatch):
     def spent(*_):
         raise MemoryError
 
-    monkeypatch.setattr("vdmcompress.api.decode_classical", spent)
+    monkeypatch.setattr("vdmcompress.decoding.decode_classical", spent)
     with pytest.raises(LimitError, match="not enough memory"):
         vdmcompress.decode(corpus.load("sound")["webp-grey"])
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from vdmcompress import classical
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
-from vdmcompress.container import Header, Kind
 from vdmcompress.errors import DamagedFileError
+from vdmcompress.header import Header, Kind
 
 
 def header(pixels, kind=Kind.WEBP):
@@ -110,23 +110,42 @@ def test_screen_spares_full_effort(encoded, codings, name, factor):
     assert (6, 100) not in [coding[:2] for coding in codings]
 
 
-def test_screen_ends_with_the_first_estimate_that_decides(codings):
-    pixels = IMAGES["photo"]
-    first, second = (
-        min(len(classical._webp(x, method, 99)) for x in (pixels, classical._add_green(pixels)))
-        for method in (4, 6)
-    )
-    second = min(first, second)
-    for size, wanted, methods in (
-        (len(classical._webp(pixels, 0, 0)) + 1, True, [0]),
-        (first, True, [0, 4, 4]),
-        (second - 30, True, [0, 4, 4, 6, 6]),
-        (int((second - 64) / 1.016) - 1, False, [0, 4, 4, 6, 6]),
-        (int((first - 64) / 1.05) - 1, False, [0, 4, 4]),
+def test_screen_ends_with_the_first_estimate_that_decides(monkeypatch):
+    pixels, sizes, asked = IMAGES["photo"], {0: 20_000, 2: 18_000, 4: 17_500, 6: 17_200}, []
+
+    def webp(variant, method, quality=100):
+        asked.append((method, quality))
+        return bytes(sizes[method] + 50 * (variant is pixels))  # green added is a little better
+
+    monkeypatch.setattr(classical, "_webp", webp)
+    glance, quick, first, second = [(0, 0)], [(2, 75)] * 2, [(4, 99)] * 2, [(6, 99)] * 2
+    for size, wanted, codings in (
+        (20_051, True, glance),
+        (18_000, True, glance + quick),
+        (17_500, True, glance + quick + first),
+        (17_200, True, glance + quick + first + second),
+        (int((17_200 - 64) / 1.016) + 1, True, glance + quick + first + second),
+        (int((17_200 - 64) / 1.016), False, glance + quick + first + second),
+        (int((17_500 - 64) / 1.05), False, glance + quick + first),
+        (int((18_000 - 64) / 1.1), False, glance + quick),
     ):
-        codings.clear()
+        asked.clear()
         assert may_beat(pixels, size) is wanted
-        assert [method for method, *_ in codings] == methods
+        assert asked == codings
+
+
+def test_what_may_be_no_photograph_is_not_decided_quickly(monkeypatch):
+    pixels, asked = IMAGES["photo"], []
+    limit = pixels.size * 1.5 / 8  # bytes below which an image is no photograph
+    sizes = {0: int(1.3 * limit), 2: int(1.09 * limit), 4: int(0.99 * limit)}
+
+    def webp(_, method, quality=100):
+        asked.append(method)
+        return bytes(sizes[method])
+
+    monkeypatch.setattr(classical, "_webp", webp)
+    assert may_beat(pixels, int(0.7 * limit))
+    assert asked == [0, 2, 2, 4, 4]
 
 
 def test_a_glance_asks_method_0_alone(codings):

@@ -10,7 +10,8 @@ from PIL import Image, PngImagePlugin
 
 from tests.cli_support import colours, load, png_file, save
 from vdmcompress.chunks import Chunk
-from vdmcompress.container import Header, Kind, pack
+from vdmcompress.container import pack
+from vdmcompress.header import Header, Kind
 from vdmcompress.metadata import icc_chunk
 from vdmcompress.picture import array_picture
 
@@ -195,7 +196,7 @@ def test_verify_against_takes_one_file(vdmc, library, coded, picture):
 
 
 def test_info_names_a_model_that_is_here(vdmc, tmp_path):
-    from vdmcompress.model_file import list_models
+    from vdmcompress.model_search import list_models
 
     known = next(found for found in list_models() if found.name == "tiny")
     said = {known.hash: f"model tiny ({known.hash})", "00" * 8: "model 0000000000000000 (not"}

@@ -11,8 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from cli.train import by_band, configuration, show
 from tests.cli_support import colours, save
-from vdmcompress.container import Header, Kind, pack
+from vdmcompress.container import pack
 from vdmcompress.efforts import effort_of
+from vdmcompress.header import Header, Kind
 from vdmcompress.measure import evaluation
 from vdmcompress.measure.formats import different_efforts
 from vdmcompress.path import ORDERS
@@ -58,7 +59,7 @@ def evaluated(monkeypatch):
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(evaluation, "encode_pixels", encode_pixels)
-    monkeypatch.setattr("vdmcompress.model_file.load_model", load_model)
+    monkeypatch.setattr("vdmcompress.model_search.load_model", load_model)
     return calls
 
 
@@ -201,7 +202,8 @@ def test_a_selftest_without_checks_has_failed(vdmc, monkeypatch):
 
 
 def test_models_lists_name_and_hash(vdmc, monkeypatch, tmp_path):
-    from vdmcompress.model_file import SEARCH_VARIABLE, SUFFIX, file_hash
+    from vdmcompress.model_file import SUFFIX
+    from vdmcompress.model_search import SEARCH_VARIABLE, file_hash
 
     path = tmp_path / f"mine{SUFFIX}"
     path.write_bytes(b"some bytes")

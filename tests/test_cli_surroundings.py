@@ -14,8 +14,9 @@ from cli.report import printable
 from cli.streams import START_BYTES, read_coded
 from tests.cli_support import colours, load, png_file, save
 from tests.conftest import ROOT
-from vdmcompress.container import MAGIC, Header, Kind, longest, pack
+from vdmcompress.container import longest, pack
 from vdmcompress.errors import DamagedFileError, LimitError
+from vdmcompress.header import MAGIC, Header, Kind
 
 GIGABYTE = 1 << 30
 

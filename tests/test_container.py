@@ -15,12 +15,7 @@ from vdmcompress.chunks import Chunk
 from vdmcompress.container import (
     ARCHIVE_MAGIC,
     FREE_PIXELS,
-    MAGIC,
-    MAX_LANES,
     PIXELS_PER_BYTE,
-    Header,
-    Kind,
-    Limits,
     file_length,
     file_lengths,
     holds,
@@ -30,6 +25,7 @@ from vdmcompress.container import (
     unpack,
 )
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError, UsageError
+from vdmcompress.header import MAGIC, MAX_LANES, Header, Kind, Limits
 
 MODEL = bytes(range(0xA0, 0xA8))
 DIFFUSION = Header(Kind.DIFFUSION, 32, 32, 3, 0x12345678, MODEL, plan=2, lanes=1)

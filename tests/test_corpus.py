@@ -8,9 +8,10 @@ import pytest
 from fuzz import corpus
 from tests import model_support
 from tests.test_model_file import rebuilt
-from vdmcompress import api, model_file
-from vdmcompress.container import Kind, pack, peek, unpack
+from vdmcompress import api, model_file, model_search
+from vdmcompress.container import pack, peek, unpack
 from vdmcompress.errors import DamagedFileError, ModelMissingError, VdmError
+from vdmcompress.header import Kind
 from vdmcompress.picture import Mode
 
 tiny_model = model_support.tiny_model
@@ -23,7 +24,7 @@ def moved_model(tmp_path, monkeypatch):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "moved.vdm.safetensors").write_bytes(model_support.INTEGER.read_bytes())
-    monkeypatch.setattr(model_file, "files", lambda package: tmp_path / "package")
+    monkeypatch.setattr(model_search, "files", lambda package: tmp_path / "package")
     monkeypatch.setenv("VDMC_MODEL_PATH", str(folder))
     return folder
 
@@ -102,4 +103,4 @@ def test_what_else_lies_in_the_folder_does_no_harm(moved_model, hostile, monkeyp
         allowed = os.access
         monkeypatch.setattr(os, "access", lambda p, mode: p != path and allowed(p, mode))
     assert corpus.outcome(SOUND["rgb-17x12"]) == EXPECTED["sound"]["rgb-17x12"]
-    assert [info.name for info in model_file.list_models()] == ["moved"]
+    assert [info.name for info in model_search.list_models()] == ["moved"]

@@ -9,7 +9,7 @@ import torch
 
 from tests import exact_twin, model_support
 from tests.test_kernels import linear_twin
-from vdmcompress import cascade, engine
+from vdmcompress import band_chain, cascade, engine
 from vdmcompress.backends import cpu_int8, cpu_winograd, vectors
 from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.backends.cpu_winograd import WinogradBackend
@@ -112,7 +112,7 @@ def strips_bytes(strips_image):
 def test_bytes_do_not_depend_on_the_way(
     tiny_model, monkeypatch, strips_image, strips_bytes, chunk_rows, tile, threads, device
 ):
-    monkeypatch.setattr(cascade, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(band_chain, "CHUNK_ROWS", chunk_rows)
     monkeypatch.setattr(cascade, "choose_tile", lambda *_: tile)
     encoded = encode_pixels(strips_image, tiny_model, threads, device=device, order=ORDERS["all"])
     assert encoded.plan == ORDERS["all"][0]

@@ -10,7 +10,8 @@ import torch
 from codec.ans import Stack
 from codec.gaussian import Bins
 from tests import model_support
-from vdmcompress.cascade import BandChain, encode_pixels
+from vdmcompress.band_chain import BandChain
+from vdmcompress.cascade import encode_pixels
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.diffusion import FACTORS16
 from vdmcompress.engine import Engine

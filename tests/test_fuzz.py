@@ -248,7 +248,7 @@ def test_a_small_file_starts_no_work(monkeypatch):
     def find_model(_hash):
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr("vdmcompress.model_file.find_model", find_model)
+    monkeypatch.setattr("vdmcompress.model_search.find_model", find_model)
     data = corpus.load("damaged")["hour-of-work"]
     with pytest.raises(DamagedFileError, match="16384x16384 pixels, allowed are at most"):
         decode(data)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.image_files import GREY, RGB, RNG, animation, bmp, chunk, png, saved, tiff
 from vdmcompress.chunks import Chunk, describe_chunks
-from vdmcompress.container import Limits
 from vdmcompress.errors import DamagedFileError, LimitError, UnsupportedImageError
+from vdmcompress.header import Limits
 from vdmcompress.image_io import image_picture, read_image, read_picture
 from vdmcompress.metadata import exif_of, icc_of, xmp_of
 from vdmcompress.picture import Mode

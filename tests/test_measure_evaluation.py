@@ -9,8 +9,9 @@ from tests import model_support
 from vdmcompress.cascade import encode_pixels
 from vdmcompress.chunks import Chunk
 from vdmcompress.conditionals import Conditionals
-from vdmcompress.container import Header, Kind, pack
+from vdmcompress.container import pack
 from vdmcompress.evaluate import evaluate
+from vdmcompress.header import Header, Kind
 from vdmcompress.measure import evaluation
 from vdmcompress.measure.anatomy import file_parts
 from vdmcompress.measure.evaluation import evaluate_picture, explain, findings, standard_error, totals

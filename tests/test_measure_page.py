@@ -280,7 +280,7 @@ def test_report_writes_a_page_of_kept_figures(vdmc, tmp_path, monkeypatch):
         save(model_support.photo(96, 80), folder / f"{image['image']}.png")
     kept = tmp_path / "kept.json"
     kept.write_text(json.dumps(result))
-    monkeypatch.setattr("vdmcompress.model_file.load_model", lambda name: model_support.load_tiny())
+    monkeypatch.setattr("vdmcompress.model_search.load_model", lambda name: model_support.load_tiny())
     output = tmp_path / "page.html"
     arguments = ("report", folder, "--bench", kept, "-o", output, "-T", "1")
     done = vdmc(*arguments, "--json", "--image", "image1.png")

@@ -1,15 +1,19 @@
 """A memory limit changes tiles, never bytes; what cannot fit is refused before any work."""
 
+import platform
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 
 from tests import model_support
-from vdmcompress import api
+from vdmcompress import api, memory
 from vdmcompress.cascade import decode_pixels, encode_pixels
-from vdmcompress.container import Header, Kind, pack
+from vdmcompress.container import pack
 from vdmcompress.errors import LimitError
+from vdmcompress.header import Header, Kind
 from vdmcompress.memory import PROCESS_BYTES, TILES, choose_tile, memory_needed
 
 tiny_model = model_support.tiny_model
@@ -56,3 +60,31 @@ def test_a_limit_too_low_is_refused_by_encode_and_decode(monkeypatch):
         api.encode(pixels, model=str(model_support.INTEGER), memory=1 << 20)
     with pytest.raises(LimitError, match="90x80"):
         api.decode(data, memory=1 << 20)
+
+
+RESIDENT = """
+import sys
+from vdmcompress.memory import give_back
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * 4096
+
+blocks = [bytearray(100_000) for _ in range(1000)]
+last = bytearray(100_000)
+blocks.clear()
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by the GNU C library only")
+def test_memory_that_was_freed_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 80_000_000
+
+
+def test_nothing_happens_with_another_c_library(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    memory.give_back()

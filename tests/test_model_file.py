@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import save
 
 from tests import model_support
-from vdmcompress import model_file
+from vdmcompress import model_file, model_search
 from vdmcompress.engine import Engine
 from vdmcompress.errors import MachineError, ModelMissingError
-from vdmcompress.model_file import find_model, list_models, load_model, parse_model, read_model
+from vdmcompress.model_file import parse_model, read_model
+from vdmcompress.model_search import find_model, list_models, load_model
 
 tiny_model = model_support.tiny_model
 
@@ -223,7 +224,7 @@ def test_damaged_files_raise_nothing_else(data):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, data):
     """A folder with the tiny model in the search path, and no models in the package."""
-    monkeypatch.setattr(model_file, "files", lambda package: tmp_path / "package")
+    monkeypatch.setattr(model_search, "files", lambda package: tmp_path / "package")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "tiny.vdm.safetensors").write_bytes(data)
     monkeypatch.setenv("VDMC_MODEL_PATH", f"{tmp_path / 'missing'}:{tmp_path / 'other'}")

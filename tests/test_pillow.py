@@ -11,9 +11,10 @@ from PIL import Image, UnidentifiedImageError
 import vdmcompress.pillow
 from fuzz import corpus
 from vdmcompress import api
-from vdmcompress.container import Header, Kind, pack
+from vdmcompress.container import pack
 from vdmcompress.efforts import Effort
 from vdmcompress.errors import DamagedFileError, ModelMissingError, UsageError
+from vdmcompress.header import Header, Kind
 
 SOUND, DAMAGED = corpus.load("sound"), corpus.load("damaged")
 GREY = np.tile(np.arange(20, 60, dtype=np.uint8), (30, 1))

@@ -7,6 +7,7 @@ import torch
 from codec.errors import ShortStackError
 from vdmcompress import lab
 from vdmcompress.vdm32 import coding, steps, toys
+from vdmcompress.vdm32.chain import ChainCoder, exact_scale, needed
 from vdmcompress.vdm32.denoiser import Denoiser, DenoiserConfig
 from vdmcompress.vdm32.schedule import Linear
 
@@ -22,7 +23,7 @@ def test_row_holds(row):
 def coder(order="bottom-up", count=8, **changes):
     toy = toys.two_humps(8)
     gammas = steps.even(Linear(-6.0), count)
-    return coding.ChainCoder(toy, gammas, order, shape=SHAPE, dtype=torch.float64, **changes)
+    return ChainCoder(toy, gammas, order, shape=SHAPE, dtype=torch.float64, **changes)
 
 
 def images(n=3):
@@ -35,7 +36,7 @@ def images(n=3):
 )
 def test_images_and_stack_come_back(order, share, variance):
     chain = coder(order, share=share, variance=variance, mse=torch.full((8,), 0.2, dtype=torch.float64))
-    stack = coding.filled(3, coding.needed(chain), seed=2)
+    stack = coding.filled(3, needed(chain), seed=2)
     before = stack.copy()
     coded = coding.encode(chain, images(), stack)
     assert stack.to_lanes() != before.to_lanes()
@@ -52,8 +53,8 @@ def test_a_network_with_learned_variance_comes_back(order):
     network = Denoiser(DenoiserConfig(width=(8,), depth=(1,), learned_variance=True)).eval()
     for parameter in network.parameters():
         parameter.requires_grad_(False).add_(0.02 * torch.randn(parameter.shape))
-    chain = coding.ChainCoder(network, steps.even(Linear(), 5), order, variance="learned", shape=SHAPE)
-    stack = coding.filled(2, coding.needed(chain), seed=3)
+    chain = ChainCoder(network, steps.even(Linear(), 5), order, variance="learned", shape=SHAPE)
+    stack = coding.filled(2, needed(chain), seed=3)
     before = stack.to_lanes()
     coding.encode(chain, images(2), stack)
     assert torch.equal(coding.decode(chain, 2, stack), images(2))
@@ -62,7 +63,7 @@ def test_a_network_with_learned_variance_comes_back(order):
 
 def test_one_chain_borrows_once():
     chain = coder()
-    stack = coding.filled(1, coding.needed(chain), seed=4)
+    stack = coding.filled(1, needed(chain), seed=4)
     start = coding.content(stack)
     parts = [coding.encode(chain, images(3)[i : i + 1], stack) for i in range(3)]
     assert coding.content(stack) - start == pytest.approx(sum(p.net for p in parts))
@@ -88,7 +89,7 @@ def test_scrambling_undoes_itself_and_leaves_the_rest():
 
 def test_scales_are_hit_closely():
     for deviation in np.exp(np.linspace(np.log(0.4), np.log(400.0), 50)):
-        index, factor = coding.exact_scale(float(deviation))
+        index, factor = exact_scale(float(deviation))
         assert 2.0 ** ((index - 32) / 8) * factor / 16 == pytest.approx(deviation, rel=4e-3)
 
 
@@ -97,4 +98,4 @@ def test_arguments_are_checked():
         coder(share=2.0)
     toy = toys.two_humps(8)
     with pytest.raises(ValueError, match="rise"):
-        coding.ChainCoder(toy, torch.tensor([1.0, 0.0], dtype=torch.float64))
+        ChainCoder(toy, torch.tensor([1.0, 0.0], dtype=torch.float64))

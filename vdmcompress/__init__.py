@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vdmcompress.api_files import decode_file, encode_file, peek_file
     from vdmcompress.archive.create import create as create_archive
     from vdmcompress.archive.reader import Archive
-    from vdmcompress.container import Header, Limits
+    from vdmcompress.header import Header, Limits
     from vdmcompress.picture import Picture
 
 __all__ = [

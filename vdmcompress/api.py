@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
@@ -15,7 +13,8 @@ from vdmcompress.border import guarded
 from vdmcompress.choice import models_for
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
-from vdmcompress.container import DEFAULT_LIMITS, Data, Header, Kind, Limits, holds, pack, peek, unpack
+from vdmcompress.container import Data, holds, pack, peek, unpack
+from vdmcompress.decoding import Progress, Work, agree, decode_alpha, decode_once, decode_parts, join
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
@@ -24,12 +23,12 @@ from vdmcompress.errors import (
     UnsupportedImageError,
     UsageError,
     VdmError,
-    damaged,
 )
+from vdmcompress.header import DEFAULT_LIMITS, Header, Kind, Limits
 from vdmcompress.image_io import image_picture
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Mode, Picture, Samples, array_picture, difference, pixel_crc
-from vdmcompress.preview import SCALES, preview
+from vdmcompress.preview import SCALES
 
 if TYPE_CHECKING:
     from vdmcompress.model_file import Model
@@ -37,36 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["by_diffusion", "decode", "decode_picture", "encode", "peek"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Progress: TypeAlias = Callable[[float, float, str], None]
 
 DEVICES: Final = ("auto", "cpu", "cuda")
-REFERENCE_DEVICE: Final = "cpu_float"
-"""The plainest way of computing the exact networks, asked when the chosen one is in doubt."""
-
-
-@dataclass(frozen=True)
-class _Work:
-    """How the networks are run.  threads: None for all.  memory: bytes they may take, None for any number."""
-
-    threads: int | None
-    device: str
-    progress: Progress | None
-    memory: int | None
-
-    @property
-    def thread_count(self) -> int:
-        if self.threads is not None:
-            return self.threads
-        from vdmcompress.engine import default_threads
-
-        return default_threads()
-
-    def labelled(self, what: str) -> _Work:
-        """The same with another word for the progress."""
-        progress = self.progress
-        if progress is None:
-            return self
-        return replace(self, progress=lambda done, total, _: progress(done, total, what))
 
 
 @guarded
@@ -116,6 +87,7 @@ def encode(
     if not data:
         data = encode_classically(picture)
     elif may_beat(picture.colour, len(data) - beside, careful=wanted.careful, threads=work.thread_count):
+        _give_back()
         data = min(data, encode_classically(picture), key=len)
     if verify:
         _verify(data, picture, chosen, work.labelled("verify"), limits)
@@ -153,7 +125,7 @@ def decode(
         raise UsageError(f"scale 1/{scale} does not exist; allowed are {', '.join(f'1/{s}' for s in SCALES)}")
     work = _work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
-    found = _decode(header, parts, scale, work)
+    found = decode_parts(header, parts, scale, work)
     return found.array() if isinstance(found, Picture) else found
 
 
@@ -173,16 +145,16 @@ def decode_picture(
     """
     work = _work(threads, device, progress, memory)
     header, parts = unpack(data, limits)
-    return cast(Picture, _decode(header, parts, 1, work))
+    return cast(Picture, decode_parts(header, parts, 1, work))
 
 
-def _work(threads: int | None, device: str, progress: Progress | None, memory: int | None) -> _Work:
+def _work(threads: int | None, device: str, progress: Progress | None, memory: int | None) -> Work:
     """How the networks are run, as a caller may ask for it."""
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads; allowed are 1 and more, or None for all processors")
-    return _Work(threads, device, progress, memory)
+    return Work(threads, device, progress, memory)
 
 
 def _as_picture(image: Samples | Image.Image | Picture, limits: Limits) -> Picture:
@@ -201,8 +173,14 @@ def _as_picture(image: Samples | Image.Image | Picture, limits: Limits) -> Pictu
     return replace(picture, pixels=np.ascontiguousarray(picture.pixels))
 
 
+def _give_back() -> None:
+    from vdmcompress.memory import give_back
+
+    give_back()
+
+
 def _load_model(name: str | None) -> Model:
-    from vdmcompress.model_file import load_model
+    from vdmcompress.model_search import load_model
 
     return load_model(name)
 
@@ -223,7 +201,7 @@ def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
 
 
 def _encode_diffusion(
-    picture: Picture, model: Model, order: tuple[int, ...], work: _Work
+    picture: Picture, model: Model, order: tuple[int, ...], work: Work
 ) -> tuple[bytes, int] | None:
     """File, and how many of its bytes are for alpha and metadata.
 
@@ -257,114 +235,22 @@ def encode_classically(picture: Picture) -> bytes:
     return pack(_header(kind, picture), [payload])
 
 
-def _decode(header: Header, parts: list[memoryview], scale: int, work: _Work) -> Picture | Samples:
-    """The picture whose checksum agrees; or, of another scale than 1, its preview."""
-    plane = None if header.alpha is None else _decode_alpha(header, parts[0])
-    lanes = parts if plane is None else parts[1:]
-    if header.kind is not Kind.DIFFUSION:
-        picture = _join(header, decode_classical(header.kind, lanes[0], header), plane)
-        if not _agree(picture, header):
-            raise _other_pixels(header)
-        return picture if scale == 1 else preview(picture.array(), scale)
-    from vdmcompress.model_file import find_model
-
-    model = find_model(header.model)
-    return _decode_diffusion(header, lanes, plane, model, scale, work)
-
-
-def _decode_alpha(header: Header, part: memoryview) -> Pixels:
-    """The alpha plane (H, W) that is a part of its own."""
-    kind = header.alpha or Kind.PNG
-    return decode_classical(kind, part, Header(kind, header.width, header.height, 1, 0))
-
-
-def _join(header: Header, pixels: Samples, plane: Pixels | None) -> Picture:
-    """The picture of the lanes' samples and of an alpha plane."""
-    if plane is not None:
-        pixels = np.dstack((pixels, plane))
-    return Picture(header.mode, header.depth, pixels, header.chunks)
-
-
-def _decode_diffusion(
-    header: Header,
-    lanes: list[memoryview],
-    plane: Pixels | None,
-    model: Model,
-    scale: int,
-    work: _Work,
-) -> Picture | Pixels:
-    """Decode; where the result is wrong, once more on the reference path, to tell machine and file apart."""
-    failure: VdmError = _other_pixels(header)
-    for way in (work.device, REFERENCE_DEVICE):
-        try:
-            pixels = _decode_once(header, lanes, model, scale, replace(work, device=way))
-        except VdmError as error:
-            if error.exit_code != DamagedFileError.exit_code:
-                raise
-            failure = error
-        else:
-            if scale > 1:
-                return pixels if plane is None else np.dstack((pixels, preview(plane, scale)))
-            picture = _join(header, pixels, plane)
-            if _agree(picture, header):
-                return picture
-            failure = _other_pixels(header)
-    faults = _machine_faults(model)
-    if faults:
-        raise MachineError(f"this machine computes differently ({'; '.join(faults)}); decode on another one")
-    raise failure
-
-
-@lru_cache(maxsize=1)
-def _machine_faults(model: Model) -> tuple[str, ...]:
-    """What is wrong with this machine; asked once for many damaged files of a model."""
-    from vdmcompress.exact import selftest
-
-    return tuple(f"{name}: {detail}" for name, sound, detail in selftest(model) if not sound)
-
-
-def _decode_once(header: Header, lanes: list[memoryview], model: Model, scale: int, work: _Work) -> Pixels:
-    from vdmcompress.cascade import decode_pixels
-
-    size = (header.height, header.width, header.payload_channels)
-    payload = [bytes(lane) for lane in lanes]
-    return decode_pixels(
-        payload,
-        *size,
-        header.plan,
-        model,
-        work.thread_count,
-        scale,
-        work.progress,
-        device=work.device,
-        memory=work.memory,
-    )
-
-
-def _agree(picture: Picture, header: Header) -> bool:
-    return pixel_crc(picture) == header.pixel_crc
-
-
-def _other_pixels(header: Header) -> DamagedFileError:
-    return damaged(f"its pixels do not have the CRC-32 {header.pixel_crc:08x} of its header")
-
-
-def _verify(data: bytes, picture: Picture, model: Model | None, work: _Work, limits: Limits) -> None:
+def _verify(data: bytes, picture: Picture, model: Model | None, work: Work, limits: Limits) -> None:
     """Raise MachineError unless the bytes decode to the picture."""
     header, parts = unpack(data, limits)
     try:
-        plane = None if header.alpha is None else _decode_alpha(header, parts[0])
+        plane = None if header.alpha is None else decode_alpha(header, parts[0])
         if header.kind is Kind.DIFFUSION and model is not None:
             lanes = parts[header.alpha is not None :]
-            pixels = _decode_once(header, lanes, model, 1, work)
+            pixels = decode_once(header, lanes, model, 1, work)
         else:
             pixels = decode_classical(header.kind, parts[-1], header)
     except VdmError as error:
         if error.exit_code != DamagedFileError.exit_code:
             raise
         raise _not_verified() from error
-    found = _join(header, pixels, plane)
-    if difference(found, picture) is not None or not _agree(found, header):
+    found = join(header, pixels, plane)
+    if difference(found, picture) is not None or not agree(found, header):
         raise _not_verified()
 
 

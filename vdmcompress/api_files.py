@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from vdmcompress import api
-from vdmcompress.container import DEFAULT_LIMITS, Header, Limits
+from vdmcompress.decoding import Progress
 from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.errors import UsageError
 from vdmcompress.files import IMAGE_FORMATS, PathLike, check_output, write_file
+from vdmcompress.header import DEFAULT_LIMITS, Header, Limits
 from vdmcompress.image_io import read_picture
 from vdmcompress.image_output import check_format, write_picture
 from vdmcompress.picture import array_picture
@@ -29,7 +30,7 @@ def encode_file(
     threads: int | None = None,
     device: str = "auto",
     verify: bool = True,
-    progress: api.Progress | None = None,
+    progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
     force: bool = False,
 ) -> int:
@@ -61,7 +62,7 @@ def decode_file(
     scale: int = 1,
     threads: int | None = None,
     device: str = "auto",
-    progress: api.Progress | None = None,
+    progress: Progress | None = None,
     limits: Limits = DEFAULT_LIMITS,
     force: bool = False,
 ) -> int:

@@ -2,7 +2,7 @@
 
 A band of n images is coded like one tall band, image below image, so that the heads of the stack are paid
 once and the statistics that adapt while coding go on learning.  The network sees each image alone: its
-outputs are those of `cascade.BandChain`, image by image.
+outputs are those of `band_chain.BandChain`, image by image.
 
     encode: for each batch, for scale 0, 1, ...: push HH, LH, HL of all its images; then their last values
     decode: the same batches the other way round, each from coarse to fine

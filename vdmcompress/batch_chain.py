@@ -1,7 +1,7 @@
 """A band of many images as one chain: image below image, like one tall band.
 
-The network sees each image alone: its outputs are those of `cascade.BandChain`, image by image.  Arrays have
-the images first: bands are int16 (n, C, h, w).
+The network sees each image alone: its outputs are those of `band_chain.BandChain`, image by image.  Arrays
+have the images first: bands are int16 (n, C, h, w).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.gaussian import Bins, code_lengths
-from vdmcompress.cascade import BandChain, PathChain
+from vdmcompress.band_chain import BandChain, PathChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences

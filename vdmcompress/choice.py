@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from vdmcompress.efforts import Effort
-from vdmcompress.model_file import SUFFIX, shipped_folder
+from vdmcompress.model_file import SUFFIX
+from vdmcompress.model_search import shipped_folder
 
 __all__ = ["AUTO", "SMALL_MODEL", "SMALL_SIDE", "is_small", "models_for", "serves"]
 

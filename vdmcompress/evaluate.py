@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.bits_back import columns
+from vdmcompress.band_chain import BandChain
 from vdmcompress.batch_chain import BatchChain
-from vdmcompress.cascade import BandChain, Cascade, Encoded, encode_pixels
+from vdmcompress.cascade import Cascade, Encoded, encode_pixels
 from vdmcompress.conditionals import Conditionals, band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
 from vdmcompress.engine import Engine

@@ -196,7 +196,7 @@ def selftest(model: Model | None = None) -> Iterator[tuple[str, bool, str]]:
     """
     from codec.gaussian import NORMAL_CDF_SHA256, normal_cdf, normal_cdf_sha256
     from vdmcompress.engine import CPU_BACKENDS, CUDA_BACKENDS, candidate_backends, cuda_available
-    from vdmcompress.model_file import list_models, load_model
+    from vdmcompress.model_search import list_models, load_model
 
     yield "table of the normal distribution", normal_cdf_sha256(normal_cdf()) == NORMAL_CDF_SHA256, ""
     ways = CPU_BACKENDS + (CUDA_BACKENDS if cuda_available() else ())

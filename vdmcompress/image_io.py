@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vdmcompress.chunks import MAX_METADATA, Chunk, find_chunk
-from vdmcompress.container import DEFAULT_LIMITS, Limits
 from vdmcompress.errors import (
     DECODER_ERRORS,
     DamagedFileError,
@@ -20,6 +19,7 @@ from vdmcompress.errors import (
     UnsupportedImageError,
     VdmError,
 )
+from vdmcompress.header import DEFAULT_LIMITS, Limits
 from vdmcompress.metadata import resolution_chunk, standard_chunks
 from vdmcompress.other_files import FORMATS, picture_of_file, samples_of, unsupported
 from vdmcompress.picture import Mode, Picture

@@ -8,8 +8,8 @@ from PIL import Image
 
 from vdmcompress.chunks import find_chunk
 from vdmcompress.classical import WEBP_SIDE
-from vdmcompress.container import Header
 from vdmcompress.errors import LimitError, UnsupportedImageError, UsageError
+from vdmcompress.header import Header
 from vdmcompress.metadata import exif_of, icc_of, xmp_of
 from vdmcompress.picture import Mode, Picture, mode_name
 from vdmcompress.png import packed_rows, write_png

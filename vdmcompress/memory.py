@@ -6,6 +6,7 @@ upper estimates of a process's peak, fitted to measurements (`python -m benchmar
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Final
 
@@ -86,3 +87,16 @@ def choose_tile(height: int, width: int, channels: int, model: Model, threads: i
         f"an image of {width}x{height} takes up to {-(-need >> 20)} MiB, allowed are {limit >> 20} MiB; "
         "allow more memory or fewer threads, or cut it into parts"
     )
+
+
+def give_back() -> None:
+    """Hand memory that was freed, which the C library keeps for later, back to the system.
+
+    What comes next may want large blocks, for which the kept pieces do not serve, so that its needs would add
+    to those of what ended.  Only the GNU C library has to be asked; elsewhere nothing happens.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return
+    trim(0)

@@ -18,8 +18,9 @@ from typing import IO, Any, Final
 from PIL import Image, ImageFile, ImagePalette, UnidentifiedImageError
 
 from vdmcompress.chunks import find_chunk, palette_of
-from vdmcompress.container import MAGIC, peek
+from vdmcompress.container import peek
 from vdmcompress.errors import LimitError, VdmError
+from vdmcompress.header import MAGIC
 from vdmcompress.metadata import exif_of, icc_of, xmp_of
 from vdmcompress.picture import Mode, mode_name
 from vdmcompress.png import packed_rows

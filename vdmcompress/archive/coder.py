@@ -25,13 +25,16 @@ from vdmcompress.border import guarded
 from vdmcompress.choice import AUTO
 from vdmcompress.chunks import Chunk
 from vdmcompress.classical import decode_classical, encode_classical, may_beat, small_size
-from vdmcompress.container import DEFAULT_LIMITS, PIXELS_PER_BYTE, Header, Kind, Limits
+from vdmcompress.container import PIXELS_PER_BYTE
+from vdmcompress.decoding import REFERENCE_DEVICE
 from vdmcompress.efforts import effort_of
 from vdmcompress.engine import Engine, default_threads
 from vdmcompress.errors import DamagedFileError, MachineError, VdmError, damaged
 from vdmcompress.exact import selftest
+from vdmcompress.header import DEFAULT_LIMITS, Header, Kind, Limits
 from vdmcompress.memory import choose_batch_tile
-from vdmcompress.model_file import Model, find_model, load_model, parse_model
+from vdmcompress.model_file import Model, parse_model
+from vdmcompress.model_search import find_model, load_model
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Picture, difference, pixel_crc
 
@@ -257,7 +260,7 @@ def _decode_batches(
         alphas.append(decode_classical(kind, data, alone) if member.has_alpha else None)
     failure: VdmError = damaged(f"the pixels of a group do not have the CRC-32 {parts.pixel_crc:08x}")
     tile = choose_batch_tile(parts.shapes, model, _threads(settings), settings.memory)
-    for device in (settings.device, api.REFERENCE_DEVICE):
+    for device in (settings.device, REFERENCE_DEVICE):
         try:
             with Engine(model, _threads(settings), device, tile) as engine:
                 batches = decode_batches(coded.lanes, parts.shapes, coded.plan, engine, progress)

@@ -19,12 +19,12 @@ from vdmcompress.archive.names import NameCheck, check_name, member_name
 from vdmcompress.archive.runners import Processes, Runner, Serial
 from vdmcompress.archive.settings import Entry, GroupSettings, Made
 from vdmcompress.archive.writer import ArchiveWriter
-from vdmcompress.container import DEFAULT_LIMITS, Limits
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import UsageError
 from vdmcompress.files import PathLike
+from vdmcompress.header import DEFAULT_LIMITS, Limits
 from vdmcompress.image_io import image_picture, read_picture
-from vdmcompress.model_file import file_hash, model_paths
+from vdmcompress.model_search import file_hash, model_paths
 from vdmcompress.path import ORDERS
 from vdmcompress.picture import Picture, Samples, array_picture
 

@@ -30,8 +30,9 @@ from vdmcompress.archive.directory import (
 from vdmcompress.archive.names import encode_name
 from vdmcompress.archive.records import GroupHead, read_group_head, unseal
 from vdmcompress.chunks import Chunk, chunk_fault, pack_list, read_list
-from vdmcompress.container import FREE_PIXELS, MAX_LANES, MODEL_BYTES, PIXELS_PER_BYTE, Kind, Limits
+from vdmcompress.container import FREE_PIXELS, PIXELS_PER_BYTE
 from vdmcompress.errors import LimitError, damaged
+from vdmcompress.header import MAX_LANES, MODEL_BYTES, Kind, Limits
 from vdmcompress.path import BatchShape, batch_lanes
 from vdmcompress.wire import Reader, varint
 

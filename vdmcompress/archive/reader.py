@@ -29,9 +29,9 @@ from vdmcompress.archive.records import (
     unpack_model,
 )
 from vdmcompress.archive.settings import GroupSettings
-from vdmcompress.container import DEFAULT_LIMITS, Limits
 from vdmcompress.errors import DamagedFileError, LimitError, UsageError, VdmError, damaged
 from vdmcompress.files import PathLike
+from vdmcompress.header import DEFAULT_LIMITS, Limits
 from vdmcompress.picture import Picture
 
 __all__ = ["Archive"]

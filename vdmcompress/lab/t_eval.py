@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vdmcompress.vdm32 import coding, objective, steps
+from vdmcompress.vdm32.chain import ChainCoder, Order, needed
 from vdmcompress.vdm32.checkpoint import Vdm32
-from vdmcompress.vdm32.coding import ChainCoder, Order
 from vdmcompress.vdm32.variance import VarianceKind
 
 T_EVAL = (10, 25, 50, 100, 250, 500)
@@ -95,7 +95,7 @@ def code(
     """
     parts, seconds = [], 0.0
     for number, part in enumerate(torch.split(levels, batch)):
-        stack = coding.filled(len(part), coding.needed(coder), seed + number)
+        stack = coding.filled(len(part), needed(coder), seed + number)
         before = stack.copy()
         started = time.perf_counter()
         parts.append(coding.encode(coder, part, stack))

@@ -9,7 +9,7 @@ from vdmcompress.lab.finding import Curve, Finding, Plot, Setting
 from vdmcompress.lab.rows_vdm import VDM_ROWS
 from vdmcompress.lab.t_eval import Rate, code, rates
 from vdmcompress.vdm32 import ancestral, checkpoint, objective, steps, toys
-from vdmcompress.vdm32.coding import ChainCoder, Order
+from vdmcompress.vdm32.chain import ChainCoder, Order
 from vdmcompress.vdm32.data import load_images, spread
 from vdmcompress.vdm32.parameterisation import Prediction
 from vdmcompress.vdm32.schedule import Linear

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vdmcompress.chunks import pack_section
-from vdmcompress.container import MAGIC, MODEL_BYTES, Header, Kind
+from vdmcompress.header import MAGIC, MODEL_BYTES, Header, Kind
 from vdmcompress.picture import Mode
 from vdmcompress.wire import varint
 

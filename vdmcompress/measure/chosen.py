@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from vdmcompress import model_file
+from vdmcompress import model_search
 from vdmcompress.choice import models_for
 from vdmcompress.efforts import Effort
 from vdmcompress.measure.evaluation import evaluate_picture
@@ -23,7 +23,7 @@ class Chooser:
 
     def __init__(self, effort: Effort, wanted: str | None = None) -> None:
         self.effort, self.wanted = effort, wanted
-        self.load: Callable[[str], Model] = lru_cache(lambda name: model_file.load_model(name))
+        self.load: Callable[[str], Model] = lru_cache(lambda name: model_search.load_model(name))
 
     def evaluate(
         self,

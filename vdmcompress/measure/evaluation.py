@@ -16,10 +16,11 @@ import numpy as np
 from vdmcompress.api import by_diffusion
 from vdmcompress.cascade import encode_pixels
 from vdmcompress.classical import encode_classical
-from vdmcompress.container import Header, Kind, file_length
+from vdmcompress.container import file_length
 from vdmcompress.engine import default_threads
 from vdmcompress.errors import UnsupportedImageError
 from vdmcompress.evaluate import evaluate
+from vdmcompress.header import Header, Kind
 from vdmcompress.measure.anatomy import file_parts
 from vdmcompress.model_file import Model
 from vdmcompress.path import ORDERS

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.cascade import BandChain
+from vdmcompress.band_chain import BandChain
 from vdmcompress.conditionals import band_name
 from vdmcompress.engine import Engine
 from vdmcompress.evaluate import Term, band_terms, chains

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from codec import adaptive, corrector, gaussian
 from codec.gaussian import Bins
-from vdmcompress.cascade import BandChain, Cascade
+from vdmcompress.band_chain import BandChain
+from vdmcompress.cascade import Cascade
 from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.path import ORDERS, PLANS
