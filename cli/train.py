@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -141,6 +140,13 @@ def follow(
     show_default=True,
     help="Where to train; auto takes a GPU where there is one.",
 )
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Processes that make batches; 0: a thread does. Without it a thread beside a CPU, all processors "
+    "but one beside a GPU.",
+)
 @options.json_lines
 @options.verbose
 def train(
@@ -154,6 +160,7 @@ def train(
     resume: bool,
     minutes: float | None,
     device: str,
+    workers: int | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -164,8 +171,9 @@ def train(
     report = Report(1, as_json, verbose=verbose)
     with report.file(path):
         from vdmcompress.path import BANDS
-        from vdmcompress.train import phases, run
+        from vdmcompress.train import phases
         from vdmcompress.train.config import load_config
+        from vdmcompress.train.run import Job
 
         if export_only:
             made = phases.export_checkpoint(path, out, start)
@@ -173,17 +181,9 @@ def train(
             report.line(f"{made.name}  {made.hash8.hex()}", record)
         else:
             bands = [BANDS[step.band] for step in load_config(path).network.path.steps]
-            main = run.main if phase == "direct" else partial(phases.main, phase)
             with progress_bar(out.name, quiet=False) as bar:
-                main(
-                    path,
-                    list(data_dirs),
-                    out,
-                    resume=resume,
-                    minutes=minutes,
-                    device=device,
-                    valid_dirs=list(valid_dirs),
-                    report=follow(bar, bands, BANDS if phase == "belief" else bands, as_json),
-                    **({"start": start} if start else {}),
-                )
+                shown = follow(bar, bands, BANDS if phase == "belief" else bands, as_json)
+                given, valid = tuple(data_dirs), tuple(valid_dirs)
+                job = Job(given, out, resume, minutes, device, valid, shown, start, workers)
+                phases.PHASES[phase](path, job)
     report.finish("trained")

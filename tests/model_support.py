@@ -128,11 +128,11 @@ def with_tensors(model: Model, **changes: NDArray[Any]) -> Model:
 def make(photographs: Path, run: Path) -> None:
     """Train the tiny model into the folder `run` and write its two files."""
     from vdmcompress.train.export import export, load_float
-    from vdmcompress.train.run import main
+    from vdmcompress.train.run import Job, train_direct
 
     torch.set_num_threads(1)
     config = tiny_config()
-    main(CONFIG, [photographs], run, resume=True, device="cpu")
+    train_direct(CONFIG, Job((photographs,), run, resume=True, device="cpu"))
     model = load_float(run / "last.pt", Denoiser(config.network))
     half = {k: v.to(torch.float16).contiguous() for k, v in model.state_dict().items()}
     save_file(half, FLOAT)

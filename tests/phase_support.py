@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     for i in range(4):
         Image.fromarray(synthetic(i)).save(path / "images" / f"{i}.png")
     (path / "few.toml").write_text(CONFIG)
-    run.main(path / "few.toml", [path / "images"], path / "direct", device="cpu")
+    run.train_direct(path / "few.toml", run.Job((path / "images",), path / "direct", device="cpu"))
     torch.set_num_threads(threads)
     return path
 
@@ -71,7 +71,8 @@ def crops():
 
 def phase(name, folder, out, **more):
     more.setdefault("start", None if name == "belief" else folder / "direct" / "last.pt")
-    phases.main(name, folder / "few.toml", [folder / "images"], out, device="cpu", **more)
+    job = run.Job((folder / "images",), out, device="cpu", **more)
+    phases.PHASES[name](folder / "few.toml", job)
     return torch.load(out / f"{name}.pt", weights_only=True)
 
 

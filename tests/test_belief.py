@@ -24,7 +24,7 @@ from vdmcompress.train.belief import (
     path_table,
 )
 from vdmcompress.train.config import load_config
-from vdmcompress.train.data import stack_batch
+from vdmcompress.train.data import Crops, endless, stack_batch
 from vdmcompress.train.export import export_tensors
 from vdmcompress.train.objective import step_input
 from vdmcompress.train.start import from_belief
@@ -144,7 +144,7 @@ def test_training_a_belief_learns(folder, config, crops):
     settings = load_config(longer)
     trainer = BeliefTrainer(settings.scheduled(settings.belief), torch.device("cpu"))
     before = trainer.tables("x", crops)["x"]
-    source = run.batches([synthetic(i) for i in range(4)], 3, 24, (0.7, 0.3), 0.3, 1, 0)
+    source = endless(Crops([synthetic(i) for i in range(4)], 3, 24, (0.7, 0.3), 0.3, 1), 0)
     for _ in range(100):
         trainer.train_step(next(source))
     after = trainer.tables("x", crops)["x"]
@@ -212,14 +212,9 @@ def test_the_direct_form_of_a_belief(config, crops):
 def test_a_direct_run_begins_with_a_belief(folder, tmp_path):
     phase("belief", folder, tmp_path)
     made = tmp_path / "made"
-    run.main(
-        folder / "few.toml",
-        [folder / "images"],
-        made,
-        device="cpu",
-        start=tmp_path / "belief.pt",
-        minutes=1e-9,
-    )
+    start = tmp_path / "belief.pt"
+    job = run.Job((folder / "images",), made, device="cpu", start=start, minutes=1e-9)
+    run.train_direct(folder / "few.toml", job)
     state = torch.load(made / "last.pt", weights_only=True) if (made / "last.pt").exists() else None
     assert state is None  # no time for a step
     model = read_model(made / "few.vdm.safetensors")

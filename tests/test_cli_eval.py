@@ -1,6 +1,7 @@
 """`vdmc eval`, `selftest`, `models` and `train`: what they say of what the library found."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from vdmcompress.header import Header, Kind
 from vdmcompress.measure import evaluation
 from vdmcompress.measure.formats import different_efforts
 from vdmcompress.path import ORDERS
+from vdmcompress.train.phases import PHASES
+from vdmcompress.train.run import Job
 
 ROWS = [
     {"scale": 0, "band": "HL", "level": 1, "values": 90, "positions": 30, "drawn": True}
@@ -247,17 +250,18 @@ def test_shipped_configurations_have_names(tmp_path):
 def test_train_hands_everything_on(vdmc, monkeypatch, tmp_path):
     calls = []
 
-    def main(config_path, data_dirs, out, **how):
-        how.pop("report")({"step": 1, "validation": "valid", "bpd": 3.0, "terms": {"s0.0": 4.0}})
-        calls.append((config_path.name, data_dirs, out, how))
+    def phase(config_path, job):
+        job.report({"step": 1, "validation": "valid", "bpd": 3.0, "terms": {"s0.0": 4.0}})
+        calls.append((config_path.name, replace(job, report=None)))
 
-    monkeypatch.setattr("vdmcompress.train.run.main", main)
+    monkeypatch.setitem(PHASES, "experts", phase)
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     arguments = ["--data", one, "--data", two, "--valid", one, "--out", tmp_path / "run", "--minutes", "1.5"]
-    result = vdmc("train", "photo", *arguments, "--resume", "--device", "cpu")
+    arguments += ["--resume", "--device", "cpu", "--workers", "3", "--phase", "experts"]
+    result = vdmc("train", "photo", *arguments)
     assert result.exit_code == 0, result.stderr
-    how = {"resume": True, "minutes": 1.5, "device": "cpu", "valid_dirs": [one]}
-    assert calls == [("photo.toml", [one, two], tmp_path / "run", how)]
+    job = Job((one, two), tmp_path / "run", True, 1.5, "cpu", (one,), workers=3)
+    assert calls == [("photo.toml", job)]
     assert "valid 3.0000 bpd (0 HL 1.000)" in result.stdout

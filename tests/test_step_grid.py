@@ -11,12 +11,12 @@ from tests import phase_support
 from tests.phase_support import CONFIG, phase, shaken
 from vdmcompress.errors import UsageError
 from vdmcompress.path import NoisePath
-from vdmcompress.train import phases
 from vdmcompress.train.belief import (
     BeliefDenoiser,
     path_table,
 )
 from vdmcompress.train.config import BeliefConfig, load_config
+from vdmcompress.train.run import Job
 from vdmcompress.train.step_grid import (
     as_levels,
     best_chains,
@@ -26,6 +26,7 @@ from vdmcompress.train.step_grid import (
     measure,
     path_of,
     path_toml,
+    run_grid,
 )
 
 folder, config, crops = phase_support.folder, phase_support.config, phase_support.crops
@@ -97,10 +98,8 @@ def test_candidates_cover_the_range():
 def test_the_grid_writes_a_path_for_configurations(folder, tmp_path):
     phase("belief", folder, tmp_path)
     lines = []
-    phases.main(
-        "grid", folder / "few.toml", [], tmp_path, device="cpu", valid_dirs=[folder / "images"],
-        report=lines.append,
-    )  # fmt: skip
+    images = (folder / "images",)
+    run_grid(folder / "few.toml", Job((), tmp_path, device="cpu", valid_dirs=images, report=lines.append))
     text = (tmp_path / "path.toml").read_text()
     result = json.loads((tmp_path / "grid.json").read_text())
     again = tmp_path / "again.toml"
@@ -120,4 +119,4 @@ def test_the_grid_writes_a_path_for_configurations(folder, tmp_path):
     with pytest.raises(UsageError, match="0 images of 32 pixels to choose levels on, two are needed"):
         few = tmp_path / "none.toml"
         few.write_text(CONFIG.replace("held_back = 2", "held_back = 0"))
-        phases.main("grid", few, [folder / "images"], tmp_path, device="cpu")
+        run_grid(few, Job((folder / "images",), tmp_path, device="cpu"))

@@ -42,7 +42,7 @@ def one_thread():
 
 
 def train(folder, out, **more):
-    run.main(folder / "few.toml", [folder / "images"], out, device="cpu", **more)
+    run.train_direct(folder / "few.toml", run.Job((folder / "images",), out, device="cpu", **more))
     return torch.load(out / "last.pt", weights_only=True)
 
 
@@ -165,7 +165,7 @@ def test_without_images_to_validate_on_no_validation_is_logged(folder, tmp_path,
     """A mean of no images is no 0.0 bpd."""
     assert old in FEW_STEPS
     (tmp_path / "few.toml").write_text(FEW_STEPS.replace(old, new))
-    run.main(tmp_path / "few.toml", [folder / "images"], tmp_path / "run", device="cpu")
+    run.train_direct(tmp_path / "few.toml", run.Job((folder / "images",), tmp_path / "run", device="cpu"))
     entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [e["step"] for e in entries] == [7]
     assert "validation" not in entries[0]

@@ -15,10 +15,11 @@ from vdmcompress.engine import Engine
 from vdmcompress.errors import ModelMissingError, UsageError
 from vdmcompress.model_file import CORRECTOR_TENSORS, read_model
 from vdmcompress.path import ORDERS
-from vdmcompress.train import correct, phases
+from vdmcompress.train import correct
 from vdmcompress.train.config import load_config
-from vdmcompress.train.correct import CorrectorNet, with_correctors
+from vdmcompress.train.correct import CorrectorNet, train_correct, with_correctors
 from vdmcompress.train.correct_samples import corrector_inputs, coupled_means, strips
+from vdmcompress.train.run import Job
 
 tiny_model = model_support.tiny_model
 
@@ -83,10 +84,9 @@ def trained(tmp_path_factory):
     told = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    phases.main(
-        "correct", path / "tiny.toml", [path / "images"], path / "out", valid_dirs=[path / "images"],
-        start=model_support.INTEGER, report=told.append,
-    )  # fmt: skip
+    images = (path / "images",)
+    job = Job(images, path / "out", valid_dirs=images, start=model_support.INTEGER, report=told.append)
+    train_correct(path / "tiny.toml", job)
     torch.set_num_threads(threads)
     return read_model(path / "out" / "tiny.vdm.safetensors"), told
 
@@ -141,7 +141,7 @@ def test_weights_out_of_range_are_refused(trained, tmp_path):
 def test_a_missing_model_file_is_named(tmp_path):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     with pytest.raises(UsageError, match="export the model first"):
-        phases.main("correct", tmp_path / "tiny.toml", [tmp_path], tmp_path / "out")
+        train_correct(tmp_path / "tiny.toml", Job((tmp_path,), tmp_path / "out"))
 
 
 def test_small_images_lie_one_below_the_other(tiny_model):

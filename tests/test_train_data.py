@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests import model_support
 from tests.model_support import synthetic
 from vdmcompress.errors import UsageError
+from vdmcompress.network import Denoiser
 from vdmcompress.train.augment import augment, grain, halve_chroma, sharpen, soften
-from vdmcompress.train.data import batches, load_images, random_crop, split, stack_batch
+from vdmcompress.train.data import Crops, endless, load_images, random_crop, split, stack_batch
+from vdmcompress.train.objective import batch_loss
 from vdmcompress.train.validate import ValidationSet, bits_table
 from vdmcompress.transform import forward_colour, haar_forward
 
@@ -17,7 +20,7 @@ def test_batches_are_functions_of_seed_and_step():
     images = [synthetic(i) for i in range(3)]
 
     def take(start, count, seed=1):
-        source = batches(images, 2, 8, (0.5, 0.5), 0.3, seed, start)
+        source = endless(Crops(images, 2, 8, (0.5, 0.5), 0.3, seed), start)
         return [next(source) for _ in range(count)]
 
     one, later = take(0, 6), take(4, 2)
@@ -29,9 +32,33 @@ def test_batches_are_functions_of_seed_and_step():
     other = take(0, 6, seed=2)
     assert any(a.ll.shape != b.ll.shape or (a.ll != b.ll).any() for a, b in zip(one, other, strict=True))
     assert all(b.ll.shape == (2, 3, 8, 8) for b in one)
+    by_processes = endless(Crops(images, 2, 8, (0.5, 0.5), 0.3, 1), 4, workers=2)
+    for a in one[4:]:
+        b = next(by_processes)
+        assert (a.scale, a.components, a.group) == (b.scale, b.components, b.group)
+        np.testing.assert_array_equal(a.hh, b.hh)
     grey = [b for b in take(0, 30) if b.components == 1]
     assert grey
     assert not any(x[:, 1:].any() for b in grey for x in (b.ll, b.hl, b.lh, b.hh))
+
+
+def test_crops_of_a_sample_go_through_one_evaluation_together():
+    """The same loss and gradients as if each were a sample."""
+    images, config = [synthetic(i) for i in range(3)], model_support.tiny_config().network
+    together = Crops(images, 2, 8, (1.0,), 0.0, 1, group=3)(5)
+    alone = Crops(images, 6, 8, (1.0,), 0.0, 1)(5)
+    np.testing.assert_array_equal(together.hl, alone.hl)
+    top = next(step.slot for step in config.path.steps if step.top and step.band == 2)
+    found = []
+    for batch in (together, alone):
+        torch.manual_seed(0)
+        model = Denoiser(config)
+        slots, weights = [top] * batch.samples, [1.0] * batch.samples
+        terms = batch_loss(model, batch, slots, weights, 1.0, torch.Generator().manual_seed(1), True)
+        found.append((terms[top][0], model.a[0].grad))
+    assert (together.samples, alone.samples) == (2, 6)
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
 
 
 def test_batches_hold_the_bands_of_their_crops():

@@ -90,8 +90,6 @@ def test_wrong_starts_are_named(folder, tmp_path):
     other.write_text(CONFIG.replace("width = 8", "width = 12"))
     with pytest.raises(UsageError, match="has another graph"):
         phases.export_checkpoint(other, tmp_path, folder / "direct" / "last.pt")
-    with pytest.raises(UsageError, match="no phase 'sleep'; known are direct, belief"):
-        phase("sleep", folder, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -115,21 +113,24 @@ def test_wrong_belief_tables_are_refused(tmp_path, change, why):
 def test_the_command_runs_phases(vdmc, folder, tmp_path, monkeypatch):
     calls = []
 
-    def main(name, config_path, data_dirs, out, **how):
-        how.pop("report")({"text": "a line"})
-        calls.append((name, data_dirs, how.get("start")))
+    for name in phases.PHASES:
 
-    monkeypatch.setattr(phases, "main", main)
+        def run(config_path, job, name=name):
+            job.report({"text": "a line"})
+            calls.append((name, job.data_dirs, job.start))
+
+        monkeypatch.setitem(phases.PHASES, name, run)
     common = [folder / "few.toml", "--out", tmp_path / "x", "--device", "cpu"]
     start = folder / "direct" / "last.pt"
-    for name in ("belief", "experts", "rounding"):
+    others = [name for name in phases.PHASES if name != "grid"]
+    for name in others:
         result = vdmc("train", *common, "--phase", name, "--data", folder / "images", "--from", start)
         assert result.exit_code == 0, result.stderr
         assert "a line" in result.stdout
     result = vdmc("train", *common, "--phase", "grid", "--valid", folder / "images")
     assert result.exit_code == 0, result.stderr
-    images = [folder / "images"]
-    assert calls == [(n, images, start) for n in ("belief", "experts", "rounding")] + [("grid", [], None)]
+    images = (folder / "images",)
+    assert calls == [(name, images, start) for name in others] + [("grid", (), None)]
     assert vdmc("train", *common).exit_code == 2
     assert vdmc("train", *common, "--phase", "grid").exit_code == 2
     assert vdmc("train", *common, "--phase", "sleep", "--data", folder / "images").exit_code == 2

@@ -16,13 +16,13 @@ from vdmcompress.network import Denoiser
 from vdmcompress.path import NoisePath
 from vdmcompress.train import run, small
 from vdmcompress.train.config import load_config
-from vdmcompress.train.data import stack_batch
+from vdmcompress.train.data import endless, stack_batch
 from vdmcompress.train.objective import batch_loss
 from vdmcompress.train.small import (
+    SmallGroups,
     load_small,
     small_bands,
     small_batch,
-    small_batches,
     split_small,
 )
 from vdmcompress.train.start import direct_only, start_direct
@@ -127,7 +127,7 @@ def test_batches_are_whole_images_and_functions_of_seed_and_step():
     many = images(8)
 
     def take(start, count, seed=1):
-        source = small_batches(many, 3, 2, (0.5, 0.3, 0.2), 0.2, seed, start)
+        source = endless(SmallGroups(many, 3, 2, (0.5, 0.3, 0.2), 0.2, seed), start)
         return [next(source) for _ in range(count)]
 
     first, later = take(0, 30), take(20, 2)
@@ -186,7 +186,8 @@ def test_groups_of_validation_give_the_mean_over_images():
 
 def test_a_run_on_whole_images_goes_on_exactly(folder):
     def train(out, **more):
-        run.main(folder / "few.toml", [folder / "data"], folder / out, device="cpu", **more)
+        job = run.Job((folder / "data",), folder / out, device="cpu", **more)
+        run.train_direct(folder / "few.toml", job)
         return torch.load(folder / out / "last.pt", weights_only=True)
 
     class Killed(Exception):

@@ -20,7 +20,9 @@ class TrainConfig:
     """How a model is trained.
 
     steps: optimiser steps in all; the learning rates fall linearly to 2 % over the last `decay` of them.
-    batch: crops in a step.  crop: side of a crop in band positions.  scales: probabilities of the scales.
+    batch: samples in a step.  crops: crops of photographs in a sample, which go through one evaluation
+    together; one on a CPU, whose caches hold what it takes, many on a GPU.  crop: side of a crop in band
+    positions.  scales: probabilities of the scales.
     lr_muon, lr_adam: learning rates of the blocks' convolutions and of everything else.
     decay_muon: weight decay of the blocks' convolutions; without it they grow until activations saturate.
     ema: decay of the averaged weights, the ones that are exported.
@@ -39,6 +41,7 @@ class TrainConfig:
 
     steps: int = 10000
     batch: int = 12
+    crops: int = 1
     crop: int = 64
     scales: tuple[float, ...] = (0.60, 0.24, 0.10, 0.06)
     lr_muon: float = 0.005

@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from vdmcompress.errors import UsageError
 from vdmcompress.train.augment import augment
@@ -128,40 +130,48 @@ def random_crop(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -
     return augment(np.ascontiguousarray(crop), rng)
 
 
-def batches(
-    images: list[NDArray[np.uint8]],
-    count: int,
-    crop: int,
-    scales: tuple[float, ...],
-    grey: float,
-    seed: int,
-    start: int,
-) -> Iterator[Batch]:
-    """Endless batches, each a pure function of (seed, step number), so that resuming is exact.
+@dataclass(frozen=True)
+class Crops:
+    """Makes batches of random crops, each a pure function of (seed, step number), so that resuming is exact.
 
-    crop: side of a crop in band positions; crops are at most 512 pixels and at most the image.
-    scales: probabilities of the scales.  grey: share of grey batches.  start: number of the first batch.
+    images: uint8 (H, W, 3) each, drawn in proportion to their area.  samples: of a batch, `group` crops each.
+    crop: side of a crop in band positions; crops are at most 512 pixels and at most the image.  scales:
+    probabilities of the scales.  grey: share of grey batches.
     """
-    area = np.array([im.shape[0] * im.shape[1] for im in images], np.float64)
-    chance = area / area.sum()
 
-    def make(step: int) -> Batch:
-        rng = np.random.default_rng((seed, step))
-        scale = int(rng.choice(len(scales), p=scales))
-        size = min(crop << (scale + 1), 512)
-        chosen = [images[i] for i in rng.choice(len(images), count, p=chance)]
+    images: list[NDArray[np.uint8]]
+    samples: int
+    crop: int
+    scales: tuple[float, ...]
+    grey: float
+    seed: int
+    group: int = 1
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        rng = np.random.default_rng((self.seed, step))
+        scale = int(rng.choice(len(self.scales), p=self.scales))
+        size = min(self.crop << (scale + 1), 512)
+        area = np.array([im.shape[0] * im.shape[1] for im in self.images], np.float64)
+        each = rng.choice(len(self.images), self.samples * self.group, p=area / area.sum())
+        chosen = [self.images[i] for i in each]
         size = min(size, *(min(im.shape[:2]) for im in chosen))
         size -= size % (2 << scale)
         crops = [random_crop(im, size, rng) for im in chosen]
-        if rng.random() < grey:
+        if rng.random() < self.grey:
             crops = [np.asarray(Image.fromarray(c).convert("L")) for c in crops]
-        return stack_batch(crops, scale)
-
-    return ahead_of(make, start)
+        return replace(stack_batch(crops, scale), group=self.group)
 
 
-def ahead_of(make: Callable[[int], Batch], start: int) -> Iterator[Batch]:
-    """Batches make(start), make(start + 1), ..., made by a thread while others are used."""
+def endless(make: Callable[[int], Batch], start: int, workers: int = 0) -> Iterator[Batch]:
+    """Batches make(start), make(start + 1), ..., made while others are used.
+
+    workers: processes that make them, each a batch at a time; 0 for one thread of this process.
+    """
+    if workers:
+        yield from DataLoader(
+            _Steps(make), batch_size=None, sampler=count(start), num_workers=workers, prefetch_factor=4
+        )
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(make, start + i) for i in range(3)]
         step = start + 3
@@ -169,3 +179,13 @@ def ahead_of(make: Callable[[int], Batch], start: int) -> Iterator[Batch]:
             yield ahead.pop(0).result()
             ahead.append(pool.submit(make, step))
             step += 1
+
+
+class _Steps(Dataset[Batch]):
+    """Batches by step number, as a DataLoader asks for them."""
+
+    def __init__(self, make: Callable[[int], Batch]) -> None:
+        self.make = make
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.make(step)

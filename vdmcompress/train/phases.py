@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX, Model
 from vdmcompress.train.belief import train_belief
 from vdmcompress.train.config import load_config
@@ -14,40 +13,19 @@ from vdmcompress.train.experts import train_experts
 from vdmcompress.train.export import export
 from vdmcompress.train.parent import PARENT_SUFFIX, save_parent
 from vdmcompress.train.rounding import train_rounding
-from vdmcompress.train.run import Job, Report
+from vdmcompress.train.run import Job, train_direct
 from vdmcompress.train.start import load_graph
 from vdmcompress.train.step_grid import run_grid
 
 PHASES: dict[str, Callable[[Path, Job], None]] = {
     "belief": train_belief,
     "grid": run_grid,
+    "direct": train_direct,
     "experts": train_experts,
     "rounding": train_rounding,
     "correct": train_correct,
 }
-"""Phases besides the direct form, which is `run.main`."""
-
-
-def main(
-    phase: str,
-    config_path: Path,
-    data_dirs: list[Path],
-    out: Path,
-    resume: bool = False,
-    minutes: float | None = None,
-    device: str = "auto",
-    valid_dirs: list[Path] | None = None,
-    report: Report | None = None,
-    start: Path | None = None,
-) -> None:
-    """Run a phase of `PHASES`; arguments as `run.main` has them.
-
-    start: the checkpoint to begin with; without it the grid reads `belief.pt`, the others `last.pt` of `out`.
-    """
-    if phase not in PHASES:
-        raise UsageError(f"no phase {phase!r}; known are direct, {', '.join(PHASES)}")
-    job = Job(tuple(data_dirs), out, resume, minutes, device, tuple(valid_dirs or ()), report, start)
-    PHASES[phase](config_path, job)
+"""Each takes a configuration and a job; without a start the grid reads `belief.pt`, others `last.pt`."""
 
 
 def export_checkpoint(config_path: Path, out: Path, start: Path | None = None) -> Model:

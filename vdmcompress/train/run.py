@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vdmcompress.engine import default_threads
 from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX
 from vdmcompress.network import Denoiser, Graph
 from vdmcompress.train.config import RunConfig, TrainConfig, load_config
-from vdmcompress.train.data import Batch, batches, load_images, split
+from vdmcompress.train.data import Batch, Crops, endless, load_images, split
 from vdmcompress.train.export import export
 from vdmcompress.train.neighbours import Neighbours
 from vdmcompress.train.objective import batch_loss
 from vdmcompress.train.optimiser import make_optimisers
-from vdmcompress.train.small import load_small, small_batches, split_small
+from vdmcompress.train.small import SmallGroups, load_small, split_small
 from vdmcompress.train.trainer import BaseTrainer, M, Terms, load_state, rate_scale, save_atomic
 from vdmcompress.train.validate import ValidationSet, bits_table
 
@@ -38,7 +39,8 @@ class Job:
 
     data_dirs, valid_dirs: folders of images.  out: the run's folder.  resume: go on from the phase's
     checkpoint. minutes: stop after this time.  device: auto, cpu or cuda.  report: called with every entry of
-    the log. start: checkpoint of another phase to begin with.
+    the log. start: checkpoint of another phase to begin with.  workers: processes that make batches; None for
+    one thread beside a CPU, for all processors but one beside a GPU.
     """
 
     data_dirs: tuple[Path, ...]
@@ -49,6 +51,14 @@ class Job:
     valid_dirs: tuple[Path, ...] = ()
     report: Report | None = None
     start: Path | None = None
+    workers: int | None = None
+
+    @property
+    def batch_workers(self) -> int:
+        """Processes that make batches, 0 for a thread."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if self.torch_device().type == "cpu" else max(default_threads() - 1, 1)
 
     def torch_device(self) -> torch.device:
         """The device; auto takes a GPU where there is one."""
@@ -71,11 +81,13 @@ class Data:
     images: list[NDArray[np.uint8]] | NDArray[np.uint8]
     sets: dict[str, ValidationSet]
 
-    def batches(self, cfg: TrainConfig, start: int) -> Iterator[Batch]:
-        """Endless batches from a step on."""
+    def batches(self, cfg: TrainConfig, start: int, workers: int = 0) -> Iterator[Batch]:
+        """Endless batches from a step on; workers as in `data.endless`."""
         if isinstance(self.images, np.ndarray):
-            return small_batches(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed, start)
-        return batches(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, start)
+            groups = SmallGroups(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed)
+            return endless(groups, start, workers)
+        crops = Crops(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, cfg.crops)
+        return endless(crops, start, workers)
 
     @classmethod
     def of(cls, job: Job, cfg: TrainConfig) -> Data:
@@ -144,7 +156,7 @@ def train_loop(
     """Train to the end of the steps or of the job's time; first: validate before the first step."""
     cfg, report = trainer.config.train, job.report
     stop = time.monotonic() + 60 * job.minutes if job.minutes is not None else float("inf")
-    source = data.batches(cfg, trainer.step)
+    source = data.batches(cfg, trainer.step, job.batch_workers)
     with log_path.open("a") as log:
 
         def write(entry: dict[str, Any]) -> None:
@@ -190,34 +202,21 @@ def train_loop(
                 save_atomic(trainer.state(), checkpoint)
 
 
-def main(
-    config_path: Path,
-    data_dirs: list[Path],
-    out: Path,
-    resume: bool = False,
-    minutes: float | None = None,
-    device: str = "auto",
-    valid_dirs: list[Path] | None = None,
-    report: Report | None = None,
-    start: Path | None = None,
-) -> None:
-    """Train a model; checkpoints (`last.pt`), `log.jsonl` and the exported model file go to `out`.
+def train_direct(config_path: Path, job: Job) -> None:
+    """Phase `direct`: from nothing, or from the job's start, to `last.pt`, `log.jsonl` and the model file.
 
-    valid_dirs: images on which validation bpd is measured (the held-back training images always are).
-    report: called with a dictionary a step (keys step, steps, seconds, mpx_per_second, bpd, ...).
-    start: checkpoint in belief form, or in direct form with the same graph, to begin with.
+    The start is a checkpoint in belief form, or in direct form with the same graph.
     """
     config = load_config(config_path)
-    job = Job(tuple(data_dirs), out, resume, minutes, device, tuple(valid_dirs or ()), report, start)
     checkpoint = job.open("last")
     data, where = Data.of(job, config.train), job.torch_device()
     model = None
-    if start is not None and not checkpoint.exists():
+    if job.start is not None and not checkpoint.exists():
         from vdmcompress.train.start import start_direct
 
-        model = start_direct(start, config, data.sets["held_back"])
+        model = start_direct(job.start, config, data.sets["held_back"])
     trainer = Trainer(config, where, model)
     if checkpoint.exists():
         trainer.load(checkpoint)
-    train_loop(trainer, data, job, checkpoint, out / "log.jsonl")
-    export(trainer.ema, config.name, out / f"{config.name}{SUFFIX}")
+    train_loop(trainer, data, job, checkpoint, job.out / "log.jsonl")
+    export(trainer.ema, config.name, job.out / f"{config.name}{SUFFIX}")

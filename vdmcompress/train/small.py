@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress.errors import UsageError
-from vdmcompress.train.data import Batch, ahead_of, load_images
+from vdmcompress.train.data import Batch, load_images
 from vdmcompress.transform import Bands, forward_colour, haar_forward
 
 Pixels = NDArray[np.uint8]
@@ -82,31 +83,30 @@ def small_batch(pixels: Pixels, scale: int, group: int, grey: bool = False) -> B
     return Batch(scale, ll, hl, lh, hh, 1 if grey else 3, group)
 
 
-def small_batches(
-    images: Pixels,
-    samples: int,
-    group: int,
-    scales: tuple[float, ...],
-    grey: float,
-    seed: int,
-    start: int,
-) -> Iterator[Batch]:
-    """Endless batches, each a pure function of (seed, step number), so that resuming is exact.
+@dataclass(frozen=True)
+class SmallGroups:
+    """Makes batches of whole images, each a pure function of (seed, step number), so that resuming is exact.
 
     images (N, S, S, 3); samples: groups in a batch; group: images of a group at scale 0.  scales:
-    probabilities of the scales.  grey: share of grey batches.  start: number of the first batch.
+    probabilities of the scales.  grey: share of grey batches.
     """
 
-    def make(step: int) -> Batch:
-        rng = np.random.default_rng((seed, step))
-        scale = int(rng.choice(len(scales), p=scales))
-        each = min(group << 2 * scale, len(images))
-        chosen = images[rng.integers(len(images), size=samples * each)]
+    images: Pixels
+    samples: int
+    group: int
+    scales: tuple[float, ...]
+    grey: float
+    seed: int
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        rng = np.random.default_rng((self.seed, step))
+        scale = int(rng.choice(len(self.scales), p=self.scales))
+        each = min(self.group << 2 * scale, len(self.images))
+        chosen = self.images[rng.integers(len(self.images), size=self.samples * each)]
         mirrored = rng.random(len(chosen)) < 0.5
         chosen[mirrored] = chosen[mirrored, :, ::-1]
-        return small_batch(chosen, scale, each, bool(rng.random() < grey))
-
-    return ahead_of(make, start)
+        return small_batch(chosen, scale, each, bool(rng.random() < self.grey))
 
 
 def rows_to_mosaics(rows: Pixels, side: int, folder: Path, name: str) -> int:
