@@ -105,7 +105,7 @@ def fake(monkeypatch):
     fake = Fake([])
     for name, functions in {
         "cascade": ("encode_pixels", "decode_pixels"),
-        "model_file": ("load_model", "find_model"),
+        "model_search": ("load_model", "find_model"),
         "exact": ("selftest",),
     }.items():
         module = types.ModuleType(f"vdmcompress.{name}")

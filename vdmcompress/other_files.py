@@ -5,6 +5,7 @@ mode that it makes of it.
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from vdmcompress import tiff
 from vdmcompress.chunks import Chunk
 from vdmcompress.errors import UnsupportedImageError
 from vdmcompress.gif import read_still
+from vdmcompress.leftovers import leftover
 from vdmcompress.metadata import comment_chunk, profile_chunk, resolution_chunk, standard_chunks
 from vdmcompress.picture import Mode, Picture, Samples
 
 __all__ = ["FORMATS", "picture_of_file", "samples_of", "unsupported"]
 
+_FURTHER: Final = re.compile(rb"P[1-6]")
+_PPM_COMMENT: Final = re.compile(rb"#([^\r\n]*)")
 LOSSY_NOTE: Final = "the pixels are kept, not the lossy file that they came in; the result may be larger"
 
 _ALLOWED: Final = (
@@ -77,6 +81,11 @@ def picture_of_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     if image.mode not in _OF_PILLOW and not image.mode.startswith("I;16"):
         raise unsupported(_MODES.get(image.mode, f"mode {image.mode}"))
     found = FORMATS[str(image.format)](image, data)
+    rest = leftover(image, data)
+    if image.format == "PPM" and _FURTHER.match(rest):
+        raise unsupported("further pictures behind the first")
+    if rest:
+        found.lost.append(f"{len(rest)} bytes behind the picture")
     mode = _OF_PILLOW.get(image.mode, Mode.GREY)
     if image.format == "GIF":
         mode = Mode.PALETTE
@@ -117,14 +126,18 @@ def _jpeg(image: Any, _data: bytes) -> _Found:
     if image.mode not in ("L", "RGB"):
         raise unsupported(f"JPEG of mode {image.mode}")
     found.chunks += standard_chunks(image.info)
-    photoshop = b""
+    photoshop, seen = b"", set()
     for name, block in image.applist:
+        kind = next((start for start in _KNOWN_SEGMENTS.get(name, ()) if block.startswith(start)), None)
         if name == "COM":
             found.chunks.append(comment_chunk(block))
         elif name == "APP13" and block.startswith(b"Photoshop 3.0\0"):
             photoshop += block[len(b"Photoshop 3.0\0") :]
-        elif not block.startswith(_KNOWN_SEGMENTS.get(name, ())):
+        elif kind is None or (name in _ONCE and kind in seen):
             found.lost.append(f"JPEG segment {name} {block[:12].split(bytes(1))[0].decode('latin-1')!r}")
+        seen.add(kind)
+    if _ICC_SEGMENT in seen and not image.info.get("icc_profile"):
+        found.lost.append("ICC profile of which parts are missing")
     if photoshop:
         found.chunks.append(profile_chunk("8bim", photoshop))
     x, y = image.info.get("jfif_density", (1, 1))
@@ -134,19 +147,22 @@ def _jpeg(image: Any, _data: bytes) -> _Found:
     return found
 
 
+_ICC_SEGMENT: Final = b"ICC_PROFILE\0"
 _KNOWN_SEGMENTS: Final = {
-    "APP0": (b"JFIF\0", b"JFXX\0"),
+    "APP0": (b"JFIF\0",),
     "APP1": (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"),
-    "APP2": (b"ICC_PROFILE\0",),
+    "APP2": (_ICC_SEGMENT,),
     "APP14": (b"Adobe",),
 }
+_ONCE: Final = ("APP0", "APP1")
+"""Segments of which Pillow reads one of a kind."""
 
 
 def _webp(image: Any, data: bytes) -> _Found:
     found = _Found()
     found.chunks += standard_chunks(image.info)
-    at = 12
-    while at + 8 <= len(data):
+    at, end = 12, min(8 + int.from_bytes(data[4:8], "little"), len(data))
+    while at + 8 <= end:
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         found.lossy |= kind == b"VP8 "
         if kind not in (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF", b"XMP "):
@@ -162,6 +178,8 @@ def _tiff(image: Any, data: bytes) -> _Found:
     allowed = {"1": (1,), "L": (2, 4, 8), "P": (1, 2, 4, 8), "LA": (8,), "RGB": (8, 16), "RGBA": (8, 16)}
     if depth not in allowed.get(image.mode, (16,)):
         raise unsupported(f"samples of {depth} bits")
+    if tiff.is_reduced(image):
+        raise unsupported("a reduced picture before the one in full size (TIFF with SubIFDs)")
     found = _Found(depth, tiff.tiff_chunks(image), tiff.lost_tags(image), tiff.is_jpeg(image))
     if image.mode == "P":
         palette = tiff.tiff_palette(image)
@@ -169,6 +187,10 @@ def _tiff(image: Any, data: bytes) -> _Found:
             raise unsupported(palette)
         found.chunks.append(palette)
     return found
+
+
+_FOURTH: Final = {"BGRX": 3, "XBGR": 0, "BGXR": 2}
+"""Where a BMP's pixels have a byte that stands for nothing."""
 
 
 def _bmp(image: Any, data: bytes) -> _Found:
@@ -182,6 +204,11 @@ def _bmp(image: Any, data: bytes) -> _Found:
     if raw not in plain and bits not in indices.get(raw, ()):
         raise unsupported(f"BMP of {bits} bits ({raw})")
     found = _Found(bits if raw in indices else 8)
+    fourth = (
+        data[image.tile[0][2] + _FOURTH[raw] :: 4][: image.width * image.height] if raw in _FOURTH else b""
+    )
+    if fourth.strip(b"\0"):
+        found.lost.append("fourth bytes of the pixels")
     if image.mode == "P":
         found.chunks.append(_palette_chunk(image))
     if header_bytes >= 40:
@@ -193,15 +220,16 @@ def _bmp(image: Any, data: bytes) -> _Found:
     return found
 
 
-def _ppm(image: Any, _data: bytes) -> _Found:
+def _ppm(image: Any, data: bytes) -> _Found:
+    comments = [comment_chunk(text.strip()) for text in _PPM_COMMENT.findall(data[: image.tile[0][2]])]
     raw, *rest = image.tile[0][3] if isinstance(image.tile[0][3], tuple) else (image.tile[0][3],)
     if raw == "1;I":
-        return _Found(1)
+        return _Found(1, comments)
     most = rest[0] if rest else 65535 if raw == "I;16B" else 255
     depth = {1: 1, 3: 2, 15: 4, 255: 8, 65535: 16}.get(most)
     if depth is None or (image.mode == "RGB" and depth < 8) or image.mode not in ("L", "I", "RGB"):
         raise unsupported(f"PPM of mode {image.mode}, samples of 0..{most}")
-    return _Found(depth)
+    return _Found(depth, comments)
 
 
 def _deep_ppm(image: ImageFile.ImageFile, data: bytes) -> Samples:
@@ -225,10 +253,9 @@ def _gif(image: Any, data: bytes) -> _Found:
     index = image.info.get("transparency")
     if index is not None:
         found.chunks.append(Chunk(b"tRNS", b"\xff" * index + b"\0"))
-    comment = image.info.get("comment")
-    if comment:
-        found.chunks.append(comment_chunk(comment))
-    found.chunks += standard_chunks(image.info)
+    found.chunks += [comment_chunk(comment) for comment in still.comments]
+    found.chunks += standard_chunks(still.profiles)
+    found.lost += still.lost
     return found
 
 

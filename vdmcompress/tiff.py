@@ -12,8 +12,18 @@ from vdmcompress.errors import UnsupportedImageError
 from vdmcompress.metadata import exif_chunk, icc_chunk, profile_chunk, resolution_chunk, xmp_chunk
 from vdmcompress.picture import Samples
 
-__all__ = ["deep_samples", "is_jpeg", "lost_tags", "tiff_chunks", "tiff_depth", "tiff_palette", "upright"]
+__all__ = [
+    "deep_samples",
+    "is_jpeg",
+    "is_reduced",
+    "lost_tags",
+    "tiff_chunks",
+    "tiff_depth",
+    "tiff_palette",
+    "upright",
+]
 
+_SUBFILE, _SUB_IFDS = 254, 330
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 258, 259, 262, 274, 277
 _X, _Y, _UNIT, _COLOUR_MAP, _EXTRA, _FORMAT = 282, 283, 296, 320, 338, 339
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
@@ -28,7 +38,7 @@ _DESCRIPTIVE: Final = (269, 270, 271, 272, 274, 282, 283, 285, 296, 305, 306, 31
 
 _STRUCTURAL: Final = frozenset(
     (*range(254, 260), 262, 263, 264, 265, 266, 273, *range(277, 282), 284, 286, 287, 292, 293, 297, 317, 320)
-    + (*range(321, 326), 330, 332, 336, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533))
+    + (*range(321, 326), 332, 336, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533))
 )
 """Tags that say how a picture is stored: they are of no use to another file."""
 
@@ -56,6 +66,11 @@ def upright(data: bytes) -> bytes:
 def is_jpeg(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether the pixels were stored with losses."""
     return image.tag_v2.get(_COMPRESSION) in _JPEG
+
+
+def is_reduced(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether the picture is a preview of one in a SubIFD, as in DNG and other camera files."""
+    return bool(int(image.tag_v2.get(_SUBFILE, 0)) & 1) and _SUB_IFDS in image.tag_v2
 
 
 def tiff_depth(image: TiffImagePlugin.TiffImageFile) -> int | str:
