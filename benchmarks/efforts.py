@@ -6,6 +6,7 @@ The figures go to benchmarks/results/efforts-NAME.json and from there into the R
 (`python -m benchmarks.readme_table`).
 """
 
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from vdmcompress.measure.formats import all_names
 def main(arguments: Sequence[str]) -> int:
     """Measure, write the JSON file, print the table, draw the plot."""
     options = parse(arguments, "python -m benchmarks.efforts")
+    if options.plot:
+        importlib.import_module("matplotlib")  # missing, it is missed before minutes of measuring
     result = measured(options, all_names())
     if result is None:
         return 2

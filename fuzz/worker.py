@@ -1,7 +1,8 @@
 """A worker: mutates and tries the cases of a range, one JSON line each; limits of memory on itself.
 
 Case i of a seed is the same bytes in every run, so that any case can be had again (`python -m fuzz.drive
---case i`).  The even ones are plain, the odd ones repaired (of files and archives; others have no checksums).
+--first i --cases 1`).  The even ones are plain, the odd ones repaired (of files and archives; others have no
+checksums).
 """
 
 from __future__ import annotations

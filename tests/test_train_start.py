@@ -8,14 +8,15 @@ import torch
 from tests import model_support
 from vdmcompress.errors import UsageError
 from vdmcompress.network import Denoiser, NetworkConfig
+from vdmcompress.train.experts import Experts
 from vdmcompress.train.parent import save_parent
 from vdmcompress.train.start import deepen, load_graph
 
 
-@pytest.fixture
-def shallow() -> Denoiser:
-    """A network with nothing left at zero."""
-    model = Denoiser(model_support.tiny_config().network)
+@pytest.fixture(params=[Denoiser, Experts])
+def shallow(request: pytest.FixtureRequest) -> Denoiser:
+    """A network with nothing left at zero, and no two experts alike."""
+    model: Denoiser = request.param(model_support.tiny_config().network)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -50,7 +51,7 @@ def test_a_checkpoint_of_fewer_blocks_is_deepened(shallow, tmp_path):
     path = tmp_path / "shallow.float.safetensors"
     save_parent(shallow, path)
     config = shallow.config
-    assert isinstance(load_graph(path, config), Denoiser)
+    assert type(load_graph(path, config)) is type(shallow)
     made, same = load_graph(path, deeper(config)), load_graph(path, config)
     assert made.config.blocks == config.blocks + 2
     for found, wanted in zip(outputs(made), outputs(same), strict=True):

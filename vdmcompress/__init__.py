@@ -71,8 +71,8 @@ _LAZY = {
     "encode_file": "api_files",
     "peek": "api",
     "peek_file": "api_files",
-    "Header": "container",
-    "Limits": "container",
+    "Header": "header",
+    "Limits": "header",
     "Picture": "picture",
 }
 _NAMES = {"create_archive": "create"}

@@ -1,6 +1,6 @@
 """The noise path of the cascade: which levels of noise each band of each scale passes through.
 
-A band of detail coefficients d is coded by a small diffusion chain (DESIGN, "Chain of a band"):
+A band of detail coefficients d is coded by a small diffusion chain:
 
     z_0 = d,    q(z_k | z_{k-1}) = discretised Gaussian around z_{k-1} on the grid delta_k Z,   k = 1..K-1.
 
@@ -203,7 +203,7 @@ or too smooth to lend so many bits.
 
 
 def lane_count(height: int, width: int) -> int:
-    """Lanes of the stack, by image size: 1 below 64x64, up to 16; a lane costs 5 to 8 bytes."""
+    """Lanes of the stack, 5 to 8 bytes each: a power of two, 16 or fewer, one for each 16384 pixels begun."""
     lanes = 1
     while lanes < 16 and lanes * 16384 < height * width:
         lanes *= 2

@@ -124,7 +124,7 @@ class BeliefConfig(Schedule):
 
 @dataclass(frozen=True)
 class ExpertsConfig(Schedule):
-    """Fine-tuning of independent sets of weights, one for each evaluation of scale 0 and of the others."""
+    """Fine-tuning of a split trunk: blocks for each top of scale 0, and one trunk for all others."""
 
     steps: int = 3000
     lr_muon: float = 0.0025

@@ -1,4 +1,4 @@
-"""The loss of a batch: the step's own term of the VLB, in bits for each value (DESIGN, "Training")."""
+"""The loss of a batch: the step's own term of the VLB, in bits for each value (VDM, equation 12)."""
 
 from __future__ import annotations
 

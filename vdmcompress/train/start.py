@@ -26,7 +26,7 @@ CROPS = 4
 def load_graph(checkpoint: Path, config: NetworkConfig) -> Denoiser:
     """Averaged weights of a checkpoint of the phases direct, experts or rounding, on the CPU.
 
-    A direct form of fewer blocks is made as deep as the configuration asks (`deepen`); of one with latents
+    One of fewer blocks is made as deep as the configuration asks (`deepen`); of a direct form with latents
     the direct predictions are kept where the configuration has none (`direct_only`).  Raises UsageError where
     the checkpoint is in belief form or has another graph than the configuration.
     """
@@ -34,15 +34,17 @@ def load_graph(checkpoint: Path, config: NetworkConfig) -> Denoiser:
 
     state = load_state(checkpoint, torch.device("cpu"))
     form = state.get("form", Denoiser.form)
-    if form == Experts.form:
-        return load_averaged(Experts(config), state, checkpoint)
-    if form != Denoiser.form:
+    if form not in (Denoiser.form, Experts.form):
         raise UsageError(f"{checkpoint} is in {form} form; give a checkpoint of the direct form")
-    state["ema"] = direct_only(state["ema"], config)
-    blocks = sum(name.startswith("a.") for name in state["ema"])
+    split = form == Experts.form
+    if not split:
+        state["ema"] = direct_only(state["ema"], config)
+    made: type[Denoiser] = Experts if split else Denoiser
+    groups = 1 + max(made(replace(config, blocks=1)).b_set)
+    blocks = sum(name.startswith("a.") for name in state["ema"]) // groups
     if not 0 < blocks < config.blocks:
-        return load_averaged(Denoiser(config), state, checkpoint)
-    return deepen(load_averaged(Denoiser(replace(config, blocks=blocks)), state, checkpoint), config.blocks)
+        return load_averaged(made(config), state, checkpoint)
+    return deepen(load_averaged(made(replace(config, blocks=blocks)), state, checkpoint), config.blocks)
 
 
 def direct_only(ema: dict[str, torch.Tensor], config: NetworkConfig) -> dict[str, torch.Tensor]:
@@ -69,18 +71,20 @@ def direct_only(ema: dict[str, torch.Tensor], config: NetworkConfig) -> dict[str
 
 @torch.no_grad()
 def deepen(shallow: Denoiser, blocks: int) -> Denoiser:
-    """The same function with more blocks: the new ones come last and their B is zero.
+    """The same function with more blocks: the new ones come last in each group and their B is zero.
 
     A network that has used up its size goes on from where it is (Net2Net, Chen et al. 2016).
     """
-    made, n = Denoiser(replace(shallow.config, blocks=blocks)), shallow.config.blocks
+    made, n = type(shallow)(replace(shallow.config, blocks=blocks)), shallow.config.blocks
     old = dict(shallow.named_parameters())
     for name, to in made.named_parameters():
+        kind, _, index = name.rpartition(".")
+        group, block = divmod(int(index), blocks) if kind else (0, 0)
         if name in ("gain", "shift", "offset"):
             to[:, :n].copy_(old[name])
-        elif name in old:
-            to.copy_(old[name])
-        elif name.startswith("b."):
+        elif block < n:
+            to.copy_(old[f"{kind}.{group * n + block}" if kind else name])
+        elif kind == "b":
             to.zero_()
     return made
 
