@@ -60,6 +60,6 @@ def test_the_page_has_the_rule_of_the_format():
     for name in ("security.md", "format.md"):
         assert rule in (ROOT / "docs" / name).read_text()
     text = (ROOT / "docs" / "security.md").read_text()
-    for values in (511, 4081):
+    for values in (511, 2041):
         least = PRECISION - math.log2((1 << PRECISION) - values + 1)
         assert f"{least:.1e}".replace("e-0", "e-") in text
