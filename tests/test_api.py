@@ -229,6 +229,11 @@ def test_other_images_are_refused(fake, image, words):
     [
         (lambda: vdmcompress.encode(NOISE, device="tpu"), "device 'tpu'.*auto, cpu, cuda"),
         (lambda: vdmcompress.encode(NOISE, threads=0), "0 threads"),
+        (lambda: vdmcompress.encode(NOISE, threads="2"), "'2' threads"),
+        (lambda: vdmcompress.encode(NOISE, effort="7"), "effort '7', allowed are 1"),
+        (lambda: vdmcompress.encode(NOISE, memory="1G"), "memory '1G'; allowed"),
+        (lambda: vdmcompress.encode(NOISE, device=None), "device None is not known"),
+        (lambda: vdmcompress.encode(NOISE, limits=Limits(max_pixels="9")), "max_pixels '9'"),
         (lambda: vdmcompress.decode(diffusion_file(NOISE), device="cpu_float"), "device 'cpu_float'"),
         (lambda: vdmcompress.decode(diffusion_file(NOISE), scale=3), "1/3.*1/1, 1/2, 1/4, 1/8"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,16 @@ from vdmcompress.choice import models_for
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import Data, holds, pack, peek, unpack
-from vdmcompress.decoding import Progress, Work, agree, decode_alpha, decode_once, decode_parts, join
+from vdmcompress.decoding import (
+    Progress,
+    Work,
+    agree,
+    check_work,
+    decode_alpha,
+    decode_once,
+    decode_parts,
+    join,
+)
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import (
     DamagedFileError,
@@ -36,8 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["by_diffusion", "decode", "decode_picture", "encode", "peek"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
-
-DEVICES: Final = ("auto", "cpu", "cuda")
 
 
 @guarded
@@ -150,10 +157,7 @@ def decode_picture(
 
 def _work(threads: int | None, device: str, progress: Progress | None, memory: int | None) -> Work:
     """How the networks are run, as a caller may ask for it."""
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads; allowed are 1 and more, or None for all processors")
+    check_work(threads, device, memory)
     return Work(threads, device, progress, memory)
 
 

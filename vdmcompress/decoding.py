@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.classical import decode_classical
-from vdmcompress.errors import DamagedFileError, MachineError, VdmError, damaged
+from vdmcompress.errors import DamagedFileError, MachineError, UsageError, VdmError, damaged
 from vdmcompress.header import Header, Kind
 from vdmcompress.picture import Picture, Samples, pixel_crc
 from vdmcompress.preview import preview
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Pixels: TypeAlias = NDArray[np.uint8]
 Progress: TypeAlias = Callable[[float, float, str], None]
 
+DEVICES: Final = ("auto", "cpu", "cuda")
 REFERENCE_DEVICE: Final = "cpu_float"
 """The plainest way of computing the exact networks, asked when the chosen one is in doubt."""
 
@@ -49,6 +51,16 @@ class Work:
         if progress is None:
             return self
         return replace(self, progress=lambda done, total, _: progress(done, total, what))
+
+
+def check_work(threads: object, device: object, memory: object) -> None:
+    """Raise UsageError for what cannot be asked for."""
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not known; allowed are {', '.join(DEVICES)}")
+    if threads is not None and not (isinstance(threads, Integral) and int(threads) >= 1):
+        raise UsageError(f"{threads!r} threads; allowed are 1 and more, or None for all processors")
+    if memory is not None and not isinstance(memory, Real):
+        raise UsageError(f"memory {memory!r}; allowed are a number of bytes, or None for any number")
 
 
 def decode_parts(header: Header, parts: list[memoryview], scale: int, work: Work) -> Picture | Samples:

@@ -7,6 +7,7 @@ measured by `python -m benchmarks.efforts FOLDER`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Final
 
 from vdmcompress.errors import UsageError
@@ -35,8 +36,8 @@ EFFORTS: Final = (*[_FAST] * 3, *[_USUAL] * 5, _MOST)
 DEFAULT_EFFORT: Final = 7
 
 
-def effort_of(number: int) -> Effort:
-    """The effort of a number; UsageError outside 1..9."""
-    if not 1 <= number <= len(EFFORTS):
-        raise UsageError(f"effort {number}, allowed are 1 (fastest) to {len(EFFORTS)} (smallest)")
-    return EFFORTS[number - 1]
+def effort_of(number: object) -> Effort:
+    """The effort of a number; UsageError for anything but 1..9."""
+    if not (isinstance(number, Integral) and 1 <= int(number) <= len(EFFORTS)):
+        raise UsageError(f"effort {number!r}, allowed are 1 (fastest) to {len(EFFORTS)} (smallest)")
+    return EFFORTS[int(number) - 1]

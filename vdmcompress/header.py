@@ -8,10 +8,11 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from numbers import Real
 from typing import Final
 
 from vdmcompress.chunks import Chunk, chunk_fault, pack_section, read_section
-from vdmcompress.errors import UnsupportedImageError, damaged
+from vdmcompress.errors import UnsupportedImageError, UsageError, damaged
 from vdmcompress.picture import DEPTHS, Mode, mode_name, mode_of
 from vdmcompress.wire import Reader, varint
 
@@ -136,6 +137,12 @@ class Limits:
     """What a reader is ready to work on.  max_pixels: width times height."""
 
     max_pixels: int = 2**28
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for no number."""
+        given: object = self.max_pixels
+        if not isinstance(given, Real):
+            raise UsageError(f"max_pixels {given!r}, allowed are numbers of pixels")
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -19,13 +19,12 @@ from vdmcompress.archive.names import NameCheck, check_name, member_name
 from vdmcompress.archive.runners import Processes, Runner, Serial
 from vdmcompress.archive.settings import Entry, GroupSettings, Made
 from vdmcompress.archive.writer import ArchiveWriter
-from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
+from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.errors import UsageError
 from vdmcompress.files import PathLike
 from vdmcompress.header import DEFAULT_LIMITS, Limits
 from vdmcompress.image_io import image_picture, read_picture
 from vdmcompress.model_search import file_hash, model_paths
-from vdmcompress.path import ORDERS
 from vdmcompress.picture import Picture, Samples, array_picture
 
 __all__ = ["Created", "Failed", "Source", "create"]
@@ -140,9 +139,6 @@ def create(
     """
     from vdmcompress.archive.coder import encode_group
 
-    if latents is not None and latents not in ORDERS:
-        raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
-    effort_of(effort)
     settings = GroupSettings(effort, model, latents, threads, device, verify, memory)
     chosen: Runner = Serial() if jobs == 1 else Processes(jobs)
     decides = repr((effort, model, latents, group, embed_model, strip, verify))

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from vdmcompress.api import by_diffusion
 from vdmcompress.archive.directory import Member
 from vdmcompress.choice import models_for
+from vdmcompress.decoding import check_work
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
+from vdmcompress.errors import UsageError
+from vdmcompress.path import ORDERS
 from vdmcompress.picture import Picture
 
 __all__ = ["Entry", "GroupSettings", "Made"]
@@ -45,6 +48,13 @@ class GroupSettings:
     device: str = "auto"
     verify: bool = True
     memory: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for settings that `encode` would refuse."""
+        effort_of(self.effort)
+        check_work(self.threads, self.device, self.memory)
+        if self.latents is not None and self.latents not in ORDERS:
+            raise UsageError(f"latents {self.latents!r} is not known; allowed are {', '.join(ORDERS)}")
 
     def models(self, picture: Picture) -> tuple[str, ...]:
         """Names of the models that may code a picture; none where diffusion does not serve it."""
