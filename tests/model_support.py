@@ -97,6 +97,8 @@ def _sample(index: int) -> Pixels:
 def photo(height: int, width: int, channels: int = 3, index: int = 0) -> Pixels:
     """The middle of a sample photograph, uint8 (height, width, 3) or, for one channel, (height, width)."""
     whole = _sample(index)
+    if height > whole.shape[0] or width > whole.shape[1]:
+        raise ValueError(f"sample {index} has {whole.shape[0]} rows and {whole.shape[1]} columns")
     top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
     crop = whole[top : top + height, left : left + width]
     if channels == 1:

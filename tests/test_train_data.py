@@ -55,7 +55,7 @@ def test_crops_of_a_sample_go_through_one_evaluation_together():
         model = Denoiser(config)
         slots, weights = [top] * batch.samples, [1.0] * batch.samples
         terms = batch_loss(model, batch, slots, weights, 1.0, torch.Generator().manual_seed(1), True)
-        found.append((terms[top][0], model.a[0].grad))
+        found.append((float(terms[top][0]), model.a[0].grad))
     assert (together.samples, alone.samples) == (2, 6)
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)

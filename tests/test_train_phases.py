@@ -87,7 +87,7 @@ def test_wrong_starts_are_named(folder, tmp_path):
     with pytest.raises(UsageError, match="is not in belief form"):
         phase("grid", folder, tmp_path / "c")
     other = tmp_path / "other.toml"
-    other.write_text(CONFIG.replace("width = 8", "width = 12"))
+    other.write_text(CONFIG.replace("blocks = 2", "blocks = 1"))
     with pytest.raises(UsageError, match="has another graph"):
         phases.export_checkpoint(other, tmp_path, folder / "direct" / "last.pt")
 

@@ -1,4 +1,4 @@
-"""How a phase begins: a deeper network that computes what the shallower one did."""
+"""How a phase begins: a deeper or wider network that computes what the smaller one did."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from vdmcompress.errors import UsageError
 from vdmcompress.network import Denoiser, NetworkConfig
 from vdmcompress.train.experts import Experts
 from vdmcompress.train.parent import save_parent
-from vdmcompress.train.start import deepen, load_graph
+from vdmcompress.train.start import deepen, load_graph, widen
 
 
 @pytest.fixture(params=[Denoiser, Experts])
@@ -60,4 +60,24 @@ def test_a_checkpoint_of_fewer_blocks_is_deepened(shallow, tmp_path):
     with pytest.raises(UsageError, match="another graph"):
         load_graph(path, config)
     with pytest.raises(UsageError, match="another graph"):
-        load_graph(path, replace(deeper(config, 3), width=config.width + 8))
+        load_graph(path, replace(deeper(config, 3), scales=config.scales + 1))
+
+
+def test_a_widened_network_computes_the_same_and_its_new_channels_learn(shallow):
+    n = shallow.config.width
+    made = widen(shallow, n + 8)
+    assert made.config == replace(shallow.config, width=n + 8)
+    for found, wanted in zip(outputs(made), outputs(shallow), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    sum(y.square().mean() for y in outputs(made)).backward()
+    assert all(b.grad[:n, n:].abs().max() > 0 for b in made.b)
+    assert made.head.grad[..., n:].abs().max() > 0
+
+
+def test_a_checkpoint_of_fewer_channels_and_blocks_is_widened_and_deepened(shallow, tmp_path):
+    path, config = tmp_path / "narrow.float.safetensors", shallow.config
+    save_parent(shallow, path)
+    made = load_graph(path, replace(deeper(config), width=config.width + 8))
+    assert (made.config.width, made.config.blocks) == (config.width + 8, config.blocks + 2)
+    for found, wanted in zip(outputs(made), outputs(load_graph(path, config)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -17,7 +17,8 @@ network, which keeps large means precise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -116,22 +117,57 @@ class Weights:
     linear: torch.Tensor
 
 
+Evaluate = Callable[[torch.Tensor, Weights, torch.dtype], torch.Tensor]
+"""The type of `evaluate` and of what `compiled` gives."""
+
+
 def evaluate(raw: torch.Tensor, weights: Weights, body: torch.dtype = torch.float32) -> torch.Tensor:
     """The graph: head outputs (N, 24, h, w) for int32 inputs `raw` (N, 15, h, w), see `Graph.evaluate`.
 
     body: dtype of stem and blocks; head and linear predictor are in the weights' own.
     """
+    return _evaluate(raw, body, *(getattr(weights, f.name) for f in fields(Weights)))
+
+
+def compiled(backend: str = "inductor") -> Evaluate:
+    """`evaluate` compiled for the device at hand: for the first size that it meets, then for all others.
+
+    backend: as torch.compile names it.
+    """
+    graph = torch.compile(_evaluate, backend=backend, fullgraph=True)
+
+    def run(raw: torch.Tensor, weights: Weights, body: torch.dtype = torch.float32) -> torch.Tensor:
+        y: torch.Tensor = graph(raw, body, *(getattr(weights, f.name) for f in fields(Weights)))
+        return y
+
+    return run
+
+
+def _evaluate(
+    raw: torch.Tensor,
+    body: torch.dtype,
+    stem: torch.Tensor,
+    stem_bias: torch.Tensor,
+    a: tuple[torch.Tensor, ...],
+    a_bias: torch.Tensor,
+    b: tuple[torch.Tensor, ...],
+    b_bias: torch.Tensor,
+    head: torch.Tensor,
+    head_bias: torch.Tensor,
+    linear: torch.Tensor,
+) -> torch.Tensor:
+    """`evaluate` with the fields of `Weights` one by one, as a compiler takes them best."""
 
     def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, weight.to(body), bias.to(body), padding=1)
 
     u = (split_signs(raw).to(body) / INPUT_STEPS).contiguous(memory_format=torch.channels_last)
-    x = conv(u, weights.stem, weights.stem_bias)
-    for a, a_bias, b, b_bias in zip(weights.a, weights.a_bias, weights.b, weights.b_bias, strict=True):
-        t = conv(clip(x), a, a_bias)
-        x = x + conv(clip(t), b, b_bias)
-    y = F.conv2d(clip(x).to(weights.head.dtype), weights.head[..., None, None], weights.head_bias)
-    return y + predict(raw, weights.linear)
+    x = conv(u, stem, stem_bias)
+    for one, one_bias, two, two_bias in zip(a, a_bias, b, b_bias, strict=True):
+        t = conv(clip(x), one, one_bias)
+        x = x + conv(clip(t), two, two_bias)
+    y = F.conv2d(clip(x).to(head.dtype), head[..., None, None], head_bias)
+    return y + predict(raw, linear)
 
 
 def predict(raw: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
@@ -160,9 +196,11 @@ class Graph(nn.Module):
     form: the kind of checkpoint.  b_set: for each weight set the number of the B that it uses, from 0 without
     gaps.  a, b: convolutions of the blocks; biases by row: stem_bias (rows, w), shift (of A) and offset
     (of B) (rows, blocks, w), head_bias (rows, 24); linear (rows, 6, 12, 3, 3); mixture: logits
-    (rows, 2, 3, F) of the level-0 mixtures, for z_1 -> d and for direct coding.
+    (rows, 2, 3, F) of the level-0 mixtures, for z_1 -> d and for direct coding.  graph: what evaluates, which
+    training on a GPU replaces by `compiled`.
     """
 
+    graph: Evaluate = staticmethod(evaluate)
     form: str
     config: NetworkConfig
     b_set: tuple[int, ...]
@@ -205,7 +243,7 @@ class Graph(nn.Module):
         Two parts of 12 channels: mean, log2 scale, coupling, correction of the scale (three components each)
         of the step, and the same for the direct prediction of the band (meaningful at tops only).
         """
-        return evaluate(raw, self.weights(scale, slot), body)
+        return self.graph(raw, self.weights(scale, slot), body)
 
 
 class Denoiser(Graph):

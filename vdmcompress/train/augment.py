@@ -94,10 +94,8 @@ def grain(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return _to_uint8(pixels + np.float32(strength) * noise)
 
 
-def augment(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Half of the crops go through a random choice of the four, the other half stays as it is."""
-    if rng.random() < 0.5:
-        return pixels
+def alter(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A random choice of the four; none of them now and then, which gives the very array."""
     if rng.random() < 0.3:
         pixels = soften(pixels, rng)
     changes = [change for change in (sharpen, grain) if rng.random() < 0.5]
@@ -106,3 +104,8 @@ def augment(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     if rng.random() < 0.6:
         pixels = halve_chroma(pixels, rng)
     return pixels
+
+
+def augment(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Half of the crops go through `alter`, the other half stays as it is."""
+    return pixels if rng.random() < 0.5 else alter(pixels, rng)

@@ -190,7 +190,7 @@ def belief_loss(
     them; the bits that are told are theirs.
     """
     device = model.hidden.device
-    everything = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
+    everything = batch.bands(device)
 
     def term(i: int) -> tuple[torch.Tensor, float]:
         band, sigma = bands[i], sigmas[i]
@@ -222,7 +222,7 @@ def path_bits(
 ) -> tuple[float, float | None]:
     """Bits a value of a step of a path, and of coding directly where it is a top."""
     device = model.hidden.device
-    ll, hl, lh, hh = (torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh))
+    ll, hl, lh, hh = batch.bands(device)
     step, c = path.steps[slot], batch.components
     band = path.band(batch.scale, step.band)
     noise = sample_noise(generator, 0, device)  # the very noise of `batch_loss`

@@ -20,6 +20,7 @@ class TrainConfig:
     """How a model is trained.
 
     steps: optimiser steps in all; the learning rates fall linearly to 2 % over the last `decay` of them.
+    seconds: if not 0, the phase takes this time instead, whatever the number of steps.
     batch: samples in a step.  crops: crops of photographs in a sample, which go through one evaluation
     together; one on a CPU, whose caches hold what it takes, many on a GPU.  crop: side of a crop in band
     positions.  scales: probabilities of the scales.
@@ -40,6 +41,7 @@ class TrainConfig:
     """
 
     steps: int = 10000
+    seconds: float = 0
     batch: int = 12
     crops: int = 1
     crop: int = 64
@@ -85,6 +87,7 @@ class Schedule:
     warmup: int
     decay: float
     ema: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class BeliefConfig(Schedule):
     warmup: int = 100
     decay: float = 0.2
     ema: float = 0.998
+    seconds: float = 0
     sigma_low: float = 0.75
     sigma_high: float = 48.0
     top: float = 0.25
@@ -132,6 +136,7 @@ class ExpertsConfig(Schedule):
     warmup: int = 50
     decay: float = 0.5
     ema: float = 0.995
+    seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ class RoundingConfig(Schedule):
     warmup: int = 20
     decay: float = 0.5
     ema: float = 0.99
+    seconds: float = 0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from vdmcompress.errors import UsageError
 from vdmcompress.train.augment import augment
 from vdmcompress.transform import Bands, forward_colour, haar_forward
+
+Band = NDArray[np.int32] | torch.Tensor
 
 SUFFIXES = (".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 
@@ -73,14 +76,15 @@ def split(
 class Batch:
     """Bands of crops at one scale: ll, hl, lh, hh int32 (N, 3, h, w); components 3 or, for grey crops, 1.
 
-    group: crops of a sample, which go through one evaluation together; N is a multiple.
+    group: crops of a sample, which go through one evaluation together; N is a multiple.  Bands are arrays, or
+    tensors where they were made on a device.
     """
 
     scale: int
-    ll: NDArray[np.int32]
-    hl: NDArray[np.int32]
-    lh: NDArray[np.int32]
-    hh: NDArray[np.int32]
+    ll: Band
+    hl: Band
+    lh: Band
+    hh: Band
     components: int
     group: int = 1
 
@@ -92,6 +96,11 @@ class Batch:
     def sample(self, index: int) -> slice:
         """Crops of a sample."""
         return slice(index * self.group, (index + 1) * self.group)
+
+    def bands(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """LL, HL, LH, HH as tensors on a device."""
+        ll, hl, lh, hh = (torch.as_tensor(x, device=device) for x in (self.ll, self.hl, self.lh, self.hh))
+        return ll, hl, lh, hh
 
 
 def bands_of(pixels: NDArray[np.uint8], scale: int) -> Bands:

@@ -19,6 +19,9 @@ from vdmcompress.train.data import Batch
 from vdmcompress.train.neighbours import Neighbours
 
 T = TypeVar("T")
+Found = dict[int, tuple[torch.Tensor, torch.Tensor | None]]
+"""slot -> (bits a value, bits a value of the direct prediction), scalars of float64."""
+
 Correction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Residuals (coupling taken off), means, log2 scales to residuals and log2 scales; all (N, C, h, w)."""
 
@@ -169,20 +172,21 @@ def batch_loss(
     chain_weight: float = 1.0,
     neighbours: Neighbours | None = None,
     body: torch.dtype = torch.float32,
-) -> dict[int, tuple[float, float | None]]:
+) -> Found:
     """Weighted mean over the samples of a batch of their steps' terms; slot -> (bits, direct bits) a value.
 
     slots: evaluation numbers, one a sample; weights: importance weights of the samples; direct_weight and
     chain_weight: of the tops' direct predictions and of the steps of chains; generator: its seed
     gives each sample a noise of its own.  neighbours: corrections of the direct predictions, trained along.
     body: dtype in which stem and blocks compute.
-    With `backward` the gradients are added to the parameters' (`each_sample`).
+    With `backward` the gradients are added to the parameters' (`each_sample`).  The bits are tensors, so that
+    nothing waits for a device.
     """
     config: NetworkConfig = model.config
     device = next(model.parameters()).device
-    bands = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
+    bands = batch.bands(device)
 
-    def term(i: int) -> tuple[torch.Tensor, tuple[float, float | None]]:
+    def term(i: int) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor | None]]:
         step = config.path.steps[slots[i]]
         path = config.path.band(batch.scale, step.band)
         ll, hl, lh, hh = (x[batch.sample(i)] for x in bands)
@@ -196,15 +200,15 @@ def batch_loss(
         loss = own * bits.mean()
         if direct is not None:
             loss = loss + direct_weight * direct.mean()
-        found = None if direct is None else float(direct.detach().mean())
-        return loss * (weights[i] / len(slots)), (float(bits.detach().mean()), found)
+        found = None if direct is None else direct.detach().mean()
+        return loss * (weights[i] / len(slots)), (bits.detach().mean(), found)
 
     parameters = [*model.parameters(), *(() if neighbours is None else neighbours.parameters())]
     samples = each_sample(term, len(slots), parameters, backward, pool)
-    terms: dict[int, tuple[float, float | None]] = {}
+    terms: Found = {}
     for slot in sorted(set(slots)):
         chosen = [sample for s, sample in zip(slots, samples, strict=True) if s == slot]
         direct = [value for _, value in chosen if value is not None]
-        mean = sum(bits for bits, _ in chosen) / len(chosen)
-        terms[slot] = (mean, sum(direct) / len(direct) if direct else None)
+        mean = torch.stack([bits for bits, _ in chosen]).mean(dtype=torch.float64)
+        terms[slot] = (mean, torch.stack(direct).mean(dtype=torch.float64) if direct else None)
     return terms

@@ -48,19 +48,19 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of the weights that have gradients."""
         for group in self.param_groups:
-            alike: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
+            alike: dict[torch.Size, list[tuple[torch.Tensor, torch.Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                    buffer.lerp_(p.grad, 1 - group["momentum"])
-                    alike.setdefault(p.shape, []).append((p, p.grad.lerp(buffer, group["momentum"])))
+                    alike.setdefault(p.shape, []).append((p, p.grad))
             for shape, found in alike.items():
-                flat = torch.stack([update.flatten(1) for _, update in found])
-                updates = orthogonalise(flat.to(self.dtype)).to(flat.dtype)
+                params, grads = [p for p, _ in found], [grad for _, grad in found]
+                buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
+                torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+                flat = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"])).flatten(2)
+                updates = orthogonalise(flat.to(self.dtype)).to(flat.dtype).view(-1, *shape)
                 size = group["lr"] * max(1.0, shape[0] / flat.shape[2]) ** 0.5
-                for (p, _), update in zip(found, updates, strict=True):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(update.view_as(p), alpha=-size)
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(params, list(updates), alpha=-size)
 
 
 def make_optimisers(

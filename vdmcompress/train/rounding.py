@@ -30,11 +30,10 @@ from vdmcompress.network import (
 )
 from vdmcompress.train.config import load_config
 from vdmcompress.train.export import export
-from vdmcompress.train.objective import batch_loss
+from vdmcompress.train.objective import Found, batch_loss
 from vdmcompress.train.quantise import round_to, rounded_layer, straight
 from vdmcompress.train.run import Data, Job, Trainer, train_loop
 from vdmcompress.train.start import load_graph
-from vdmcompress.train.trainer import Terms
 from vdmcompress.train.validate import ValidationSet, bits_table
 
 STREAM_STEPS = 256
@@ -106,7 +105,7 @@ class Rounded(Graph):
 class RoundingTrainer(Trainer):
     """Training of the rounded graph; validation shows it beside the float one."""
 
-    def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
+    def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Found:
         """Gradients of the rounded graph's terms of the VLB."""
         cfg, near = self.config.train, self.neighbours
         chain, direct = cfg.path_weights(batch.scale)

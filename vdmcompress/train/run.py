@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from vdmcompress.engine import default_threads
 from vdmcompress.errors import UsageError
 from vdmcompress.model_file import SUFFIX
-from vdmcompress.network import Denoiser, Graph
+from vdmcompress.network import Denoiser, Graph, compiled
 from vdmcompress.train.config import RunConfig, TrainConfig, load_config
 from vdmcompress.train.data import Batch, Crops, endless, load_images, split
+from vdmcompress.train.device_data import on_device
 from vdmcompress.train.export import export
 from vdmcompress.train.neighbours import Neighbours
-from vdmcompress.train.objective import batch_loss
+from vdmcompress.train.objective import Found, batch_loss
 from vdmcompress.train.optimiser import make_optimisers
 from vdmcompress.train.small import SmallGroups, load_small, split_small
-from vdmcompress.train.trainer import BaseTrainer, M, Terms, load_state, rate_scale, save_atomic
+from vdmcompress.train.trainer import BaseTrainer, M, load_state, save_atomic
 from vdmcompress.train.validate import ValidationSet, bits_table
 
 Report = Callable[[dict[str, Any]], None]
+
+CPU = torch.device("cpu")
 
 VALID_GROUP = 50
 """Whole small images that are measured together."""
@@ -81,13 +84,18 @@ class Data:
     images: list[NDArray[np.uint8]] | NDArray[np.uint8]
     sets: dict[str, ValidationSet]
 
-    def batches(self, cfg: TrainConfig, start: int, workers: int = 0) -> Iterator[Batch]:
-        """Endless batches from a step on; workers as in `data.endless`."""
+    def batches(
+        self, cfg: TrainConfig, start: int, workers: int = 0, device: torch.device = CPU
+    ) -> Iterator[Batch]:
+        """Endless batches from a step on; workers as in `data.endless`, on a GPU as in `on_device`."""
+        make: Crops | SmallGroups
         if isinstance(self.images, np.ndarray):
-            groups = SmallGroups(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed)
-            return endless(groups, start, workers)
-        crops = Crops(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, cfg.crops)
-        return endless(crops, start, workers)
+            make = SmallGroups(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed)
+        else:
+            make = Crops(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, cfg.crops)
+        if device.type == "cpu":
+            return endless(make, start, workers)
+        return on_device(make, start, workers, device)
 
     @classmethod
     def of(cls, job: Job, cfg: TrainConfig) -> Data:
@@ -118,6 +126,8 @@ class Trainer(BaseTrainer[Graph]):
         more = [] if self.neighbours is None else list(self.neighbours.parameters())
         optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more, cfg.body)
         super().__init__(config, device, model, optimisers, config.network.slots)
+        if device.type == "cuda":
+            model.graph = compiled()
 
     def state(self) -> dict[str, Any]:
         """With the neighbours' corrections, where there are any."""
@@ -130,7 +140,7 @@ class Trainer(BaseTrainer[Graph]):
         if self.neighbours is not None:
             self.neighbours.load_state_dict(load_state(path, self.device)["neighbours"])
 
-    def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
+    def loss(self, batch: Any, slots: list[int], weights: list[float], generator: torch.Generator) -> Found:
         """Gradients of the steps' terms of the VLB."""
         cfg, near = self.config.train, self.neighbours
         chain, direct = cfg.path_weights(batch.scale)
@@ -153,10 +163,20 @@ class Trainer(BaseTrainer[Graph]):
 def train_loop(
     trainer: BaseTrainer[M], data: Data, job: Job, checkpoint: Path, log_path: Path, first: bool = False
 ) -> None:
-    """Train to the end of the steps or of the job's time; first: validate before the first step."""
+    """Train to the end of the steps or of the job's time; first: validate before the first step.
+
+    On a GPU cuDNN looks for the fastest convolutions; those in float32 do not round to TF32.
+    """
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        _train_loop(trainer, data, job, checkpoint, log_path, first)
+
+
+def _train_loop(
+    trainer: BaseTrainer[M], data: Data, job: Job, checkpoint: Path, log_path: Path, first: bool
+) -> None:
     cfg, report = trainer.config.train, job.report
     stop = time.monotonic() + 60 * job.minutes if job.minutes is not None else float("inf")
-    source = data.batches(cfg, trainer.step, job.batch_workers)
+    source = data.batches(cfg, trainer.step, job.batch_workers, trainer.device)
     with log_path.open("a") as log:
 
         def write(entry: dict[str, Any]) -> None:
@@ -175,25 +195,28 @@ def train_loop(
         if first and trainer.step == 0:
             validate()
         running: dict[str, float] = {}
-        while trainer.step < cfg.steps and time.monotonic() < stop:
+        norm = 0.0
+        while not trainer.finished and time.monotonic() < stop:
             began = time.monotonic()
             batch = next(source)
-            info = trainer.train_step(batch)
+            settled = trainer.train_step(batch)
             took = time.monotonic() - began
             trainer.seconds += took
-            for slot, (bits, direct) in info["terms"].items():
-                for key, value in ((f"s{batch.scale}.{slot}", bits), (f"s{batch.scale}.{slot}d", direct)):
-                    if value is not None:
-                        running[key] = running.get(key, value) + 0.03 * (value - running.get(key, value))
-            last = trainer.step >= cfg.steps or time.monotonic() >= stop
+            last = trainer.finished or time.monotonic() >= stop
+            settled += trainer.settle() if last else []
+            norm = settled[-1].norm if settled else norm
+            for scale, terms in ((step.scale, step.terms) for step in settled):
+                for slot, (bits, direct) in terms.items():
+                    for key, value in ((f"s{scale}.{slot}", bits), (f"s{scale}.{slot}d", direct)):
+                        if value is not None:
+                            running[key] = running.get(key, value) + 0.03 * (value - running.get(key, value))
             if trainer.step % 10 == 0 or last:
                 rate = batch.ll.shape[0] * batch.ll.shape[2] * batch.ll.shape[3] * 4e-6 / took
-                eta = (cfg.steps - trainer.step) * trainer.seconds / trainer.step
                 total = sum(v * 4.0 ** -(int(k[1]) + 1) for k, v in running.items() if not k.endswith("d"))
                 write(
                     {"step": trainer.step, "steps": cfg.steps, "seconds": round(trainer.seconds, 1)}
-                    | {"mpx_per_second": round(rate, 3), "eta_seconds": round(eta), "bpd": round(total, 4)}
-                    | {"norm": round(info["norm"], 3), "rate": round(rate_scale(trainer.step, cfg), 3)}
+                    | {"mpx_per_second": round(rate, 3), "eta_seconds": round(trainer.remaining())}
+                    | {"bpd": round(total, 4), "norm": round(norm, 3), "rate": round(trainer.rate, 3)}
                     | {"terms": {k: round(v, 4) for k, v in sorted(running.items())}}
                 )
             if trainer.step % cfg.validate_every == 0 or last:

@@ -98,15 +98,20 @@ class SmallGroups:
     grey: float
     seed: int
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
+    def draw(self, step: int) -> tuple[int, NDArray[np.int64], NDArray[np.bool_], bool]:
+        """Scale of a step, numbers of its images, which of them are mirrored, whether all are grey."""
         rng = np.random.default_rng((self.seed, step))
         scale = int(rng.choice(len(self.scales), p=self.scales))
         each = min(self.group << 2 * scale, len(self.images))
-        chosen = self.images[rng.integers(len(self.images), size=self.samples * each)]
-        mirrored = rng.random(len(chosen)) < 0.5
+        chosen = rng.integers(len(self.images), size=self.samples * each)
+        return scale, chosen, rng.random(len(chosen)) < 0.5, bool(rng.random() < self.grey)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        scale, numbers, mirrored, grey = self.draw(step)
+        chosen = self.images[numbers]
         chosen[mirrored] = chosen[mirrored, :, ::-1]
-        return small_batch(chosen, scale, each, bool(rng.random() < self.grey))
+        return small_batch(chosen, scale, len(chosen) // self.samples, grey)
 
 
 def rows_to_mosaics(rows: Pixels, side: int, folder: Path, name: str) -> int:

@@ -26,9 +26,10 @@ CROPS = 4
 def load_graph(checkpoint: Path, config: NetworkConfig) -> Denoiser:
     """Averaged weights of a checkpoint of the phases direct, experts or rounding, on the CPU.
 
-    One of fewer blocks is made as deep as the configuration asks (`deepen`); of a direct form with latents
-    the direct predictions are kept where the configuration has none (`direct_only`).  Raises UsageError where
-    the checkpoint is in belief form or has another graph than the configuration.
+    One of fewer blocks or channels is made as deep and as wide as the configuration asks (`deepen`, `widen`);
+    of a direct form with latents the direct predictions are kept where the configuration has none
+    (`direct_only`).  Raises UsageError where the checkpoint is in belief form or has another graph than the
+    configuration.
     """
     from vdmcompress.train.experts import Experts
 
@@ -42,9 +43,16 @@ def load_graph(checkpoint: Path, config: NetworkConfig) -> Denoiser:
     made: type[Denoiser] = Experts if split else Denoiser
     groups = 1 + max(made(replace(config, blocks=1)).b_set)
     blocks = sum(name.startswith("a.") for name in state["ema"]) // groups
-    if not 0 < blocks < config.blocks:
-        return load_averaged(made(config), state, checkpoint)
-    return deepen(load_averaged(made(replace(config, blocks=blocks)), state, checkpoint), config.blocks)
+    width = len(state["ema"].get("stem", ()))
+    size = replace(
+        config,
+        blocks=blocks if 0 < blocks < config.blocks else config.blocks,
+        width=width if 0 < width < config.width else config.width,
+    )
+    model = load_averaged(made(size), state, checkpoint)
+    if model.config.width < config.width:
+        model = widen(model, config.width)
+    return deepen(model, config.blocks) if model.config.blocks < config.blocks else model
 
 
 def direct_only(ema: dict[str, torch.Tensor], config: NetworkConfig) -> dict[str, torch.Tensor]:
@@ -86,6 +94,30 @@ def deepen(shallow: Denoiser, blocks: int) -> Denoiser:
             to.copy_(old[f"{kind}.{group * n + block}" if kind else name])
         elif kind == "b":
             to.zero_()
+    return made
+
+
+@torch.no_grad()
+def widen(narrow: Denoiser, width: int) -> Denoiser:
+    """The same function with more channels: nothing reads the new ones at first, which begin at random.
+
+    Net2Net (Chen et al. 2016), with weights of zero instead of copies of channels.
+    """
+    made, n = type(narrow)(replace(narrow.config, width=width)), narrow.config.width
+    old = dict(narrow.named_parameters())
+    by_width = {"stem": 0, "stem_own": 1, "stem_bias": 1, "gain": 2, "shift": 2, "offset": 2}
+    for name, to in made.named_parameters():
+        kind = name.partition(".")[0]
+        if kind in ("a", "b"):
+            to[:n, n:] = 0
+            to[:n, :n] = old[name]
+        elif kind == "head":
+            to[..., n:] = 0
+            to[..., :n] = old[name]
+        elif kind in by_width:
+            to.narrow(by_width[kind], 0, n).copy_(old[name])
+        else:
+            to.copy_(old[name])
     return made
 
 
@@ -159,7 +191,7 @@ def _fit(
     generator = torch.Generator().manual_seed(3)
     for index in range(min(CROPS, len(images.crops))):
         batch = images.batch(scale, index)
-        ll, hl, lh, hh = (torch.from_numpy(x) for x in (batch.ll, batch.hl, batch.lh, batch.hh))
+        ll, hl, lh, hh = batch.bands(torch.device("cpu"))
         inputs = step_input((ll, hl, lh, hh), step, path, batch.components, generator)
         z = inputs.z_k.to(torch.float32)
         sigma = None if step.top else math.sqrt(noise)

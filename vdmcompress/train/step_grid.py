@@ -83,7 +83,7 @@ def measure(
     for index in range(len(images.crops)):
         for scale in range(scales):
             batch = images.batch(scale, index)
-            parts = [torch.from_numpy(x).to(device) for x in (batch.ll, batch.hl, batch.lh, batch.hh)]
+            parts = batch.bands(device)
             bands = (parts[0], parts[1], parts[2], parts[3])
             d, c = bands[1 + band], batch.components
             generator = torch.Generator(device).manual_seed(1_000 * index + 10 * scale + band)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,7 @@ from torch import nn
 from vdmcompress.errors import UsageError
 from vdmcompress.train.config import RunConfig, TrainConfig
 from vdmcompress.train.data import Batch
+from vdmcompress.train.objective import Found
 from vdmcompress.train.optimiser import set_rates
 from vdmcompress.train.parent import PARENT_SUFFIX, load_parent
 from vdmcompress.train.validate import ValidationSet
@@ -24,15 +26,37 @@ M = TypeVar("M", bound=nn.Module)
 Terms = dict[int, tuple[float, float | None]]
 """slot -> (bits a value, bits a value of the direct prediction)."""
 
+BEHIND = 20
+"""Steps after which a GPU is asked what came of them: to wait for each would leave it idle in between."""
+
 UNIFORM = 0.15
 """Share of the uniform distribution in the draw of evaluations: those that count little are still visited."""
 
 
-def rate_scale(step: int, config: TrainConfig) -> float:
-    """Factor of the learning rates at a step: warm-up, constant, then linear decay to 2 %."""
-    start = config.steps * (1 - config.decay)
-    fall = 1.0 if step < start else max(0.02, (config.steps - step) / (config.steps - start))
+def rate_scale(step: int, config: TrainConfig, seconds: float = 0.0) -> float:
+    """Factor of the learning rates at a step: warm-up, constant, then linear decay to 2 %.
+
+    seconds: trained so far, which count instead of the steps where the configuration has a time.
+    """
+    done, end = (seconds, config.seconds) if config.seconds else (step, config.steps)
+    start = end * (1 - config.decay)
+    fall = 1.0 if done < start else max(0.02, (end - done) / (end - start))
     return min(1.0, (step + 1) / config.warmup) * fall
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What came of a step: its scale, bits by slot, norm of the gradients of all but the blocks."""
+
+    scale: int
+    terms: Terms
+    norm: float
+
+    @classmethod
+    def settled(cls, scale: int, terms: Found | Terms, norm: torch.Tensor) -> StepInfo:
+        """Tensors as numbers; waits for their device."""
+        numbers = {s: (float(bits), None if d is None else float(d)) for s, (bits, d) in terms.items()}
+        return cls(scale, numbers, float(norm))
 
 
 class StepSampler:
@@ -112,8 +136,29 @@ class BaseTrainer(Generic[M]):
         self.pool = sample_pool() if device.type == "cpu" else None
         self.step = 0
         self.seconds = 0.0
+        self._open: list[tuple[int, Found | Terms, torch.Tensor]] = []
 
-    def loss(self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator) -> Terms:
+    @property
+    def finished(self) -> bool:
+        """Whether all steps, or all of the time where the configuration has one, are behind."""
+        cfg = self.config.train
+        return self.seconds >= cfg.seconds if cfg.seconds else self.step >= cfg.steps
+
+    @property
+    def rate(self) -> float:
+        """Factor of the learning rates at the next step."""
+        return rate_scale(self.step, self.config.train, self.seconds)
+
+    def remaining(self) -> float:
+        """Seconds to the end at the pace so far."""
+        cfg = self.config.train
+        if cfg.seconds:
+            return max(cfg.seconds - self.seconds, 0.0)
+        return (cfg.steps - self.step) * self.seconds / max(self.step, 1)
+
+    def loss(
+        self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator
+    ) -> Found | Terms:
         """Add up the gradients of a batch; slots sorted, one a sample, weights of the samples."""
         raise NotImplementedError
 
@@ -154,11 +199,12 @@ class BaseTrainer(Generic[M]):
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         """Let the averaged weights follow."""
-        for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1 - decay)
 
-    def train_step(self, batch: Batch) -> dict[str, Any]:
-        """One optimiser step on a batch; returns what the log wants to know."""
+    def train_step(self, batch: Batch) -> list[StepInfo]:
+        """One optimiser step on a batch; returns what came of this step, or beside a GPU of all since the
+        last answer, now and then.
+        """
         cfg = self.config.train
         n = batch.samples
         rng = np.random.default_rng((cfg.seed, 7, self.step))
@@ -168,17 +214,25 @@ class BaseTrainer(Generic[M]):
         share = (1.0 if rest else 0.75) * 4.0**-batch.scale
         weights = share / cfg.scales[batch.scale] / (chance.size * chance[slots])
         generator = torch.Generator(self.device).manual_seed(cfg.seed * 1_000_003 + self.step)
-        set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, rate_scale(self.step, cfg))
+        set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, self.rate)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         terms = self.loss(batch, slots.tolist(), weights.tolist(), generator)
         others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(others, 1.0))
+        norm = torch.nn.utils.clip_grad_norm_(others, 1.0)
         # in the pool: tensors are so small that torch's own threads would mostly wait for each other
         each = map if self.pool is None else self.pool.map
         list(each(lambda optimiser: optimiser.step(), self.optimisers))
         list(each(self._average, (min(cfg.ema, (self.step + 1) / (self.step + 10)),)))
-        for slot, (bits, direct) in terms.items():
-            self.sampler.update(batch.scale, slot, self.weighted(batch.scale, slot, bits, direct))
         self.step += 1
-        return {"scale": batch.scale, "terms": terms, "norm": norm}
+        self._open.append((batch.scale, terms, norm))
+        return self.settle() if self.device.type == "cpu" or len(self._open) >= BEHIND else []
+
+    def settle(self) -> list[StepInfo]:
+        """What came of the steps since the last call; the sampler learns of them."""
+        found = [StepInfo.settled(*step) for step in self._open]
+        self._open.clear()
+        for step in found:
+            for slot, (bits, direct) in step.terms.items():
+                self.sampler.update(step.scale, slot, self.weighted(step.scale, slot, bits, direct))
+        return found

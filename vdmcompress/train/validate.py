@@ -86,7 +86,8 @@ def bits_table(
 
     def measure(batch: Batch, slot: int, generator: torch.Generator) -> tuple[float, float | None]:
         found = batch_loss(model, batch, [slot], [1.0], 0.0, generator, False, neighbours=neighbours)
-        return found[slot]
+        bits, direct = found[slot]
+        return float(bits), None if direct is None else float(direct)
 
     device = next(model.parameters()).device
     return measured_table(measure, model.config.slots, images, scales, device)
