@@ -124,7 +124,7 @@ def _kind_of(output: Path) -> str:
 
 def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | None = None) -> Coded:
     from vdmcompress import api
-    from vdmcompress.image_output import check_format, ppm_suffix, write_picture
+    from vdmcompress.image_output import check_format, check_suffix, ppm_suffix, write_picture
     from vdmcompress.picture import array_picture
 
     start = time.perf_counter()
@@ -144,6 +144,9 @@ def _decode_one(settings: DecodeSettings, target: Target, progress: Progress | N
     }
     if whole:
         check_format(header, kind)
+    if kind == "ppm":
+        check_suffix(target.output.suffix, header.mode, header.depth if whole else 8)
+    if whole:
         picture = api.decode_picture(data, **how)
     else:
         picture = array_picture(api.decode(data, scale=settings.scale, **how))

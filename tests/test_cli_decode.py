@@ -45,6 +45,15 @@ def test_formats_are_lossless(vdmc, library, coded, kind, suffix):
     assert np.array_equal(load(coded.with_suffix(suffix)), colours(16, 24))
 
 
+@pytest.mark.parametrize("more", [[], ["--scale", "1/2"]])
+def test_rgb_is_not_written_as_pgm(vdmc, library, coded, tmp_path, more):
+    result = vdmc("decode", coded, "-o", tmp_path / "y.pgm", *more)
+    assert result.exit_code == 2
+    assert "PGM cannot hold" in result.stderr
+    assert "name the file .ppm" in result.stderr
+    assert not (tmp_path / "y.pgm").exists()
+
+
 def test_grey_as_ppm_is_a_pgm(vdmc, library, grey_coded):
     assert vdmc("decode", grey_coded, "--format", "ppm").exit_code == 0
     path = grey_coded.with_suffix(".pgm")

@@ -13,7 +13,7 @@ from tests.image_files import GREY, RGB
 from vdmcompress.chunks import Chunk
 from vdmcompress.errors import LimitError, UnsupportedImageError, UsageError
 from vdmcompress.image_io import read_picture
-from vdmcompress.image_output import check_format, ppm_suffix, write_picture
+from vdmcompress.image_output import check_format, check_suffix, ppm_suffix, write_picture
 from vdmcompress.metadata import exif_chunk, icc_chunk, xmp_chunk
 from vdmcompress.picture import DEPTHS, Mode, Picture, array_picture, difference
 from vdmcompress.png import png_of
@@ -109,6 +109,33 @@ def test_what_a_format_cannot_hold_is_refused(picture, format, words):
     for refuse in (check_format, write_picture):
         with pytest.raises(UnsupportedImageError, match=f"{words}.*write a PNG"):
             refuse(picture, format)
+
+
+@pytest.mark.parametrize(
+    "suffix, mode, depth, words",
+    [
+        (".pgm", Mode.RGB, 8, "PGM cannot hold RGB; name the file .ppm"),
+        (".PBM", Mode.RGB, 16, "PBM cannot hold 16-bit RGB; name the file .ppm"),
+        (".pbm", Mode.GREY, 8, "PBM cannot hold grey; name the file .pgm"),
+    ],
+)
+def test_a_suffix_that_promises_less_is_refused(suffix, mode, depth, words):
+    with pytest.raises(UnsupportedImageError, match=words):
+        check_suffix(suffix, mode, depth)
+
+
+@pytest.mark.parametrize(
+    "suffix, mode, depth",
+    [
+        (".ppm", Mode.GREY, 1),
+        (".pgm", Mode.GREY, 1),
+        (".pgm", Mode.GREY, 16),
+        (".pnm", Mode.RGB, 8),
+        ("", Mode.RGB, 8),
+    ],
+)
+def test_a_suffix_that_promises_more_is_taken(suffix, mode, depth):
+    check_suffix(suffix, mode, depth)
 
 
 def test_large_sides_and_unknown_formats_are_refused():

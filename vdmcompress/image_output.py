@@ -14,9 +14,10 @@ from vdmcompress.metadata import exif_of, icc_of, xmp_of
 from vdmcompress.picture import Mode, Picture, mode_name
 from vdmcompress.png import packed_rows, write_png
 
-__all__ = ["OUTPUT_FORMATS", "check_format", "ppm_suffix", "write_picture"]
+__all__ = ["OUTPUT_FORMATS", "check_format", "check_suffix", "ppm_suffix", "write_picture"]
 
 OUTPUT_FORMATS: Final = ("png", "webp", "ppm")
+_LEAST_FIRST: Final = (".pbm", ".pgm", ".ppm")
 _NAMES: Final = {"webp": "WebP", "ppm": "PPM"}
 
 
@@ -64,6 +65,14 @@ def ppm_suffix(mode: Mode, depth: int) -> str:
     if mode is not Mode.GREY:
         return ".ppm"
     return ".pbm" if depth == 1 else ".pgm"
+
+
+def check_suffix(suffix: str, mode: Mode, depth: int) -> None:
+    """Raise UnsupportedImageError where a suffix promises less than the picture: grey by .pgm, 1 bit by .pbm."""
+    usual, promised = ppm_suffix(mode, depth), suffix.lower()
+    if promised in _LEAST_FIRST and _LEAST_FIRST.index(promised) < _LEAST_FIRST.index(usual):
+        name = promised[1:].upper()
+        raise UnsupportedImageError(f"{name} cannot hold {mode_name(mode, depth)}; name the file {usual}")
 
 
 def _webp(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
