@@ -68,7 +68,7 @@ def ppm_suffix(mode: Mode, depth: int) -> str:
 
 
 def check_suffix(suffix: str, mode: Mode, depth: int) -> None:
-    """Raise UnsupportedImageError where a suffix promises less than the picture: grey by .pgm, 1 bit by .pbm."""
+    """UnsupportedImageError where a suffix promises less than the picture: grey by .pgm, 1 bit by .pbm."""
     usual, promised = ppm_suffix(mode, depth), suffix.lower()
     if promised in _LEAST_FIRST and _LEAST_FIRST.index(promised) < _LEAST_FIRST.index(usual):
         name = promised[1:].upper()
