@@ -144,8 +144,8 @@ def follow(
     "--workers",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Processes that make batches; 0: a thread does. Without it a thread beside a CPU, all processors "
-    "but one beside a GPU.",
+    help="Processes that make batches, or augment photographs beside a GPU; 0: a thread does. Without it a "
+    "thread beside a CPU, all processors but one beside a GPU.",
 )
 @options.json_lines
 @options.verbose

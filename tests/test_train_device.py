@@ -197,7 +197,6 @@ def test_the_loop_on_device_batches(tmp_path, monkeypatch, small):
 def on_gpu_batches(make, cfg):
     """The batches that `make` would give beside a GPU, on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "CPU", None)
         fake = type("Device", (), {"type": "cuda"})()
         patch.setattr(
             run, "on_device", lambda crops, start, workers, device: on_device(crops, start, 0, CPU, 2)

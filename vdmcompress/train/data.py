@@ -23,6 +23,8 @@ from vdmcompress.train.augment import augment
 from vdmcompress.transform import Bands, forward_colour, haar_forward
 
 Band = NDArray[np.int32] | torch.Tensor
+FourBands = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""LL, HL, LH, HH, int32 (N, 3, h, w)."""
 
 SUFFIXES = (".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff")
 
@@ -97,7 +99,7 @@ class Batch:
         """Crops of a sample."""
         return slice(index * self.group, (index + 1) * self.group)
 
-    def bands(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def bands(self, device: torch.device) -> FourBands:
         """LL, HL, LH, HH as tensors on a device."""
         ll, hl, lh, hh = (torch.as_tensor(x, device=device) for x in (self.ll, self.hl, self.lh, self.hh))
         return ll, hl, lh, hh

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from vdmcompress.train.augment import Pixels, alter
-from vdmcompress.train.data import Batch, Crops
+from vdmcompress.train.data import Batch, Crops, FourBands
 from vdmcompress.train.small import SmallGroups
-
-FourBands = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 COPIES = 24
 """Augmented copies of each photograph that a device has room for."""
@@ -56,7 +54,7 @@ def split_columns(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (a + b) >> 1, a - b
 
 
-def bands_on_device(planes: torch.Tensor, scale: int) -> tuple[torch.Tensor, ...]:
+def bands_on_device(planes: torch.Tensor, scale: int) -> FourBands:
     """LL, HL, LH, HH int32 of a scale of planes int16 (N, C, H, W) whose sides divide by 2 << scale.
 
     Twin of `transform.haar_forward`.

@@ -15,7 +15,7 @@ from vdmcompress.exact import PART
 from vdmcompress.head import Belief, direct_belief, fused_belief
 from vdmcompress.network import Graph, NetworkConfig, raw_features
 from vdmcompress.path import BandPath, Step
-from vdmcompress.train.data import Batch
+from vdmcompress.train.data import Batch, FourBands
 from vdmcompress.train.neighbours import Neighbours
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class StepInput:
 
 
 def band_input(
-    bands: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    bands: FourBands,
     band: int,
     z_k: torch.Tensor | None,
     components: int,
@@ -63,7 +63,7 @@ def band_input(
 
 
 def step_input(
-    bands: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    bands: FourBands,
     step: Step,
     path: BandPath,
     components: int,

@@ -83,8 +83,7 @@ def measure(
     for index in range(len(images.crops)):
         for scale in range(scales):
             batch = images.batch(scale, index)
-            parts = batch.bands(device)
-            bands = (parts[0], parts[1], parts[2], parts[3])
+            bands = batch.bands(device)
             d, c = bands[1 + band], batch.components
             generator = torch.Generator(device).manual_seed(1_000 * index + 10 * scale + band)
             common = torch.randn(d.shape, generator=generator, device=device)
