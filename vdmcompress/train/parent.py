@@ -1,7 +1,8 @@
 """The float parent of a shipped model: averaged weights, to continue training from.
 
-The convolutions of the blocks, nearly all of it, are 8-bit integers with a scale for each output channel: half
-the size of bfloat16 for 0.04 % of the rate, which the first steps bring back.  All else is in bfloat16.
+The convolutions of the blocks, nearly all of it, are 8-bit integers with a scale for each output channel.
+That is half the size of bfloat16 for 0.04 % of the rate, which the first steps bring back.  All else is in
+bfloat16.
 """
 
 from __future__ import annotations
