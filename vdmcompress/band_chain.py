@@ -61,7 +61,9 @@ class PathChain:
 class BandChain(PathChain):
     """A band's chain as the coder wants it (`codec.bits_back.Chain`); z_k is in bins of its own grid.
 
-    ctx: LL and the clean bands decoded before, int16 (C, h, w) each.  latents: whether the plan gives it any.
+    ctx: LL and the clean bands decoded before, int16 (C, h, w) each; C may differ from one to the other, and
+    from the components of the band, which are those of the conditionals.  latents: whether the plan gives it
+    any.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class BandChain(PathChain):
         self.path = self.model.path.band(scale, band)
         self.direct = not latents or self.path.evaluations == 1
         self.shape = detail_shape(BAND_KEYS[band], *size)
-        self.components = ctx[0].shape[0]
+        self.components = conditionals.components
         _, self.height, self.width = ctx[0].shape
         rows = self.shape[0] if self.shape[1] else 0
         self._chunk: tuple[slice, Array, Array] | None = None
@@ -127,7 +129,7 @@ class BandChain(PathChain):
 
     def _raw(self, first: int, last: int, z_k: Band | None) -> Band:
         """Features of rows first..last-1, int16 (15, last - first, w); z_k: the same rows in grey levels."""
-        c = self.components
+        c = len(self.ctx[0])
         raw = np.zeros((15, last - first, self.width), np.int16)
         above = min(first, 1)
         ll = self.ctx[0][:, first - above : last]
@@ -135,9 +137,9 @@ class BandChain(PathChain):
         differences(ll, slopes)
         raw[0:c], raw[3 : 3 + c], raw[12 : 12 + c] = slopes[:c, above:], slopes[c:, above:], ll[:, above:]
         for band, clean in enumerate(self.ctx[1:]):
-            raw[6 + 3 * band : 6 + 3 * band + c] = clean[:, first:last]
+            raw[6 + 3 * band : 6 + 3 * band + len(clean)] = clean[:, first:last]
         if z_k is not None:
-            raw[6 + 3 * self.band : 6 + 3 * self.band + c] = z_k
+            raw[6 + 3 * self.band : 6 + 3 * self.band + len(z_k)] = z_k
         return raw
 
     def gather(self, z: Band, rows: slice) -> Array:

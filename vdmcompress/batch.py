@@ -4,7 +4,8 @@ A band of n images is coded like one tall band, image below image, so that the h
 once and the statistics that adapt while coding go on learning.  The network sees each image alone: its
 outputs are those of `band_chain.BandChain`, image by image.
 
-    encode: for each batch, for scale 0, 1, ...: push HH, LH, HL of all its images; then their last values
+    encode: for each batch, for scale 0, 1, ...: push HH, LH, HL of all its images; then their last values and
+            which colours their planes are
     decode: the same batches the other way round, each from coarse to fine
 
 The pyramid goes down to a single value, because a thousand images have enough of these to learn from.
@@ -14,7 +15,7 @@ Arrays have the images first: planes and bands are int16 (n, C, h, w).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,17 @@ from codec.bits_back import Ledger
 from codec.errors import BinsError, ShortStackError, StackFormatError, ValueOutOfRange
 from codec.gaussian import Bins, gaussian_table
 from vdmcompress.batch_chain import BatchChain
+from vdmcompress.batch_planes import alike, join, join_all, shape_of, split, split_all
+from vdmcompress.colour import YCOCG, Colour, from_planes, pop_colours, push_colours, to_planes
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
-from vdmcompress.path import PLANS, BatchShape, Plan, batch_lanes
+from vdmcompress.path import PLANS, BatchShape, Plan, batch_lanes, coloured
+from vdmcompress.pyramid import Planes, components
+from vdmcompress.subsampling import Subsampling
 from vdmcompress.transform import (
     Bands,
     check_range,
-    forward_colour,
-    haar_forward,
-    haar_inverse,
-    inverse_colour,
     low_range,
 )
 
@@ -87,6 +88,7 @@ class BatchCascade:
     engine: Engine
     plan: Plan
     threads: int
+    _conditionals: dict[int, Conditionals] = field(default_factory=dict)
 
     def rows(self, scale: int) -> list[int]:
         """The evaluations of a scale that the plan uses, in the order in which they are popped."""
@@ -99,53 +101,109 @@ class BatchCascade:
         ]
 
     def push(
-        self, stack: Stack, planes: Band, ledger: Ledger, costs: NDArray[np.float64], told: Told
+        self,
+        stack: Stack,
+        found: Sequence[tuple[Planes, Colour]],
+        ledger: Ledger,
+        costs: NDArray[np.float64],
+        told: Told,
     ) -> None:
-        """Push planes int16 (n, C, H, W); adds to costs what is known of each image's bits."""
-        conditionals = Conditionals(self.engine.model, planes.shape[1])
-        count, channels, height, width = planes.shape
-        shape = BatchShape(count, height, width, channels)
+        """Push images of one size; adds to costs what is known of each one's bits."""
+        colours = [colour for _, colour in found]
+        for places in alike([colour.subsampling for colour in colours]):
+            known = np.zeros(len(places))
+            self._push_alike(stack, [found[i] for i in places], ledger, known, told)
+            costs[places] += known
+        if self.plan.coloured:
+            with ledger.scope("top").entry(stack, 0, "p"):
+                push_colours(stack, colours)
+
+    def _push_alike(
+        self,
+        stack: Stack,
+        found: Sequence[tuple[Planes, Colour]],
+        ledger: Ledger,
+        costs: NDArray[np.float64],
+        told: Told,
+    ) -> None:
+        """Push images with chroma of the same resolution."""
+        count, subsampling = len(found), found[0][1].subsampling
+        shape = BatchShape(count, *found[0][0].size, found[0][0].channels)
+        planes = np.empty(0, np.int16)
         for scale in range(len(shape.pyramid) - 1):
-            bands = split(planes)
+            bands = split_all([planes for planes, _ in found], subsampling) if scale == 0 else split(planes)
             details = (bands.hl, bands.lh, bands.hh)
             self.engine.prepare(reversed(self.rows(scale)))
             for band in reversed(range(3)):
-                chain = BatchChain(
-                    self.engine, conditionals, shape, scale, band, (bands.ll, *details[:band]), self.plan,
-                    details[band], costs,
-                )  # fmt: skip
+                ctx = (bands.ll, *details[:band])
+                chain = self.chain(shape, subsampling, scale, band, ctx, details[band], costs)
                 label = ledger.scope(band_name(scale, band))
                 bits_back.encode(stack, details[band], chain, label, self.threads)
                 told.add(count * chain.shape[0] * chain.shape[1])
             planes = bands.ll
+        if len(shape.pyramid) == 1:
+            planes = np.stack([planes.full for planes, _ in found])
         with ledger.scope("top").entry(stack, 0, "p"):
-            for rows, columns in reversed(top_parts(len(planes))):
-                bins = top_bins(rows.stop - rows.start, planes.shape[1])
+            for rows, columns in reversed(top_parts(count)):
+                bins = top_bins(rows.stop - rows.start, shape.channels)
                 x = np.ascontiguousarray(planes[rows, :, 0, 0], np.int32)
                 adaptive.push(stack, x, bins, columns, self.threads)
 
-    def pop(self, stack: Stack, shape: BatchShape, ledger: Ledger, told: Told) -> Band:
-        """Pop planes int16 (n, C, H, W)."""
-        conditionals = Conditionals(self.engine.model, shape.channels)
+    def chain(
+        self,
+        shape: BatchShape,
+        subsampling: Subsampling,
+        scale: int,
+        band: int,
+        ctx: Sequence[Band],
+        data: Band | None = None,
+        costs: NDArray[np.float64] | None = None,
+    ) -> BatchChain:
+        """The chain of a band of a scale; see `BatchChain`."""
+        count = components(shape.channels, subsampling, scale, band)
+        conditionals = self._conditionals.setdefault(count, Conditionals(self.engine.model, count))
+        return BatchChain(self.engine, conditionals, shape, scale, band, ctx, self.plan, data, costs)
+
+    def pop(self, stack: Stack, shape: BatchShape, ledger: Ledger, told: Told) -> Pixels:
+        """Pop images uint8 (n, H, W) or (n, H, W, 3)."""
+        colours = [YCOCG] * shape.count
+        if self.plan.coloured:
+            colours = pop_colours(stack, shape.count, shape.channels, shape.height, shape.width)
+        pixels: list[Pixels] = [np.empty(0, np.uint8)] * shape.count
+        for places in reversed(alike([colour.subsampling for colour in colours])):
+            part = replace(shape, count=len(places))
+            popped = self._pop_alike(stack, part, colours[places[0]].subsampling, ledger, told)
+            for i, planes in zip(places, popped, strict=True):
+                pixels[i] = from_planes(planes, colours[i])
+        return np.stack(pixels)
+
+    def _pop_alike(
+        self, stack: Stack, shape: BatchShape, subsampling: Subsampling, ledger: Ledger, told: Told
+    ) -> list[Planes]:
+        """Pop images with chroma of the same resolution."""
         planes = np.empty((shape.count, shape.channels, 1, 1), np.int16)
         for rows, columns in top_parts(shape.count):
             bins = top_bins(rows.stop - rows.start, shape.channels)
             planes[rows, :, 0, 0] = adaptive.pop(stack, bins, columns)
-        sizes = shape.pyramid
+        sizes, found = shape.pyramid, []
         for scale in reversed(range(len(sizes) - 1)):
             self.engine.prepare(self.rows(scale))
             details: list[Band] = []
             for band in range(3):
-                chain = BatchChain(
-                    self.engine, conditionals, shape, scale, band, (planes, *details), self.plan
-                )
+                chain = self.chain(shape, subsampling, scale, band, (planes, *details))
                 z_0 = bits_back.decode(stack, chain, ledger.scope(band_name(scale, band)), self.threads)
                 check_range(z_0.swapaxes(0, 1), BAND_KEYS[band])
                 details.append(z_0)
                 told.add(shape.count * chain.shape[0] * chain.shape[1])
+            if scale == 0:
+                found = join_all(Bands(planes, *details), sizes[0], subsampling)
+                break
             planes = join(Bands(planes, *details), *sizes[scale])
             check_range(planes.swapaxes(0, 1))
-        return planes
+        found = found or [Planes(image) for image in planes]
+        for image in found:
+            image.check_range()
+        return found
 
 
 def top_bins(count: int, components: int) -> Bins:
@@ -166,41 +224,6 @@ def top_parts(count: int) -> list[tuple[slice, int]]:
     return [(images, columns) for images, columns in parts if images.stop > images.start]
 
 
-def split(planes: Band) -> Bands:
-    """`haar_forward` of planes (n, C, H, W)."""
-    bands = haar_forward(planes.reshape(-1, *planes.shape[2:]))
-    shape = (*planes.shape[:2], *bands.ll.shape[1:])
-    return Bands(*(band.reshape(shape) for band in (bands.ll, bands.hl, bands.lh, bands.hh)))
-
-
-def join(bands: Bands, height: int, width: int) -> Band:
-    """`haar_inverse` of bands (n, C, h, w)."""
-    parts = (bands.ll, bands.hl, bands.lh, bands.hh)
-    planes = haar_inverse(Bands(*(p.reshape(-1, *p.shape[2:]) for p in parts)), height, width)
-    return planes.reshape(*bands.ll.shape[:2], height, width)
-
-
-def planes_of(pixels: Pixels) -> Band:
-    """Planes int16 (n, C, H, W) of pixels uint8 (n, H, W) or (n, H, W, 3)."""
-    count, height, width = pixels.shape[:3]
-    planes = forward_colour(pixels.reshape(count * height, width, *pixels.shape[3:]))
-    return np.ascontiguousarray(planes.reshape(-1, count, height, width).swapaxes(0, 1))
-
-
-def pixels_of(planes: Band) -> Pixels:
-    """The inverse of `planes_of`; DamagedFileError for values outside 0..255."""
-    count, channels, height, width = planes.shape
-    tall = np.ascontiguousarray(planes.swapaxes(0, 1)).reshape(channels, count * height, width)
-    pixels = inverse_colour(tall)
-    return pixels.reshape(count, height, width, *pixels.shape[2:])
-
-
-def shape_of(pixels: Pixels) -> BatchShape:
-    """Of pixels uint8 (n, H, W) or (n, H, W, 3)."""
-    count, height, width = pixels.shape[:3]
-    return BatchShape(count, height, width, 1 if pixels.ndim == 3 else 3)
-
-
 def encode_batches(
     batches: Sequence[Pixels],
     engine: Engine,
@@ -213,15 +236,17 @@ def encode_batches(
     """
     shapes = [shape_of(pixels) for pixels in batches]
     total = sum(shape.pixels for shape in shapes)
-    for index in order:
+    found = [[to_planes(image) for image in pixels] for pixels in batches]
+    tinted = any(colour.number for batch in found for _, colour in batch)
+    for index in map(coloured, order) if tinted else order:
         stack, ledger = Stack.empty(batch_lanes(shapes)), Ledger()
         cascade = BatchCascade(engine, PLANS[index], engine.threads)
         costs = [np.zeros(shape.count) for shape in shapes]
         told = Told(progress, total, "encode")
         try:
-            for pixels, shape, cost in zip(batches, shapes, costs, strict=True):
+            for images, shape, cost in zip(found, shapes, costs, strict=True):
                 before = ledger.bits
-                cascade.push(stack, planes_of(pixels), ledger, cost, told)
+                cascade.push(stack, images, ledger, cost, told)
                 _scale(cost, ledger.bits - before)
                 told.add(shape.count)
         except ShortStackError:
@@ -257,7 +282,7 @@ def decode_batches(
             raise damaged(f"{stack.lanes} lanes, images of these sizes have {batch_lanes(shapes)}")
         cascade = BatchCascade(engine, PLANS[plan], engine.threads)
         for shape in reversed(shapes):
-            found.append(pixels_of(cascade.pop(stack, shape, ledger, told)))
+            found.append(cascade.pop(stack, shape, ledger, told))
             told.add(shape.count)
     except (ShortStackError, StackFormatError, ValueOutOfRange, BinsError) as error:
         raise damaged(str(error)) from error

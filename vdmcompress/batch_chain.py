@@ -56,7 +56,8 @@ class BatchChain(PathChain):
         latents = plan.has_latents(scale, band)
         self.direct = not latents or self.path.evaluations == 1
         self.shape = detail_shape(BAND_KEYS[band], *self.size)
-        self.count, self.components, self.height, self.width = ctx[0].shape
+        self.count, _, self.height, self.width = ctx[0].shape
+        self.components = conditionals.components
         self.data, self.costs = data, costs
         self._strip = DIRECT_STRIP if self.direct else plan.strip
         positions = DIRECT_POSITIONS if self.direct else LATENT_COLUMNS * plan.strip
@@ -131,7 +132,7 @@ class BatchChain(PathChain):
 
     def _raw(self, images: slice, z_k: Band | None) -> Band:
         """Features of images, int16 (n, 15, h, w); z_k: the same images in grey levels."""
-        c, count = self.components, images.stop - images.start
+        c, count = self.ctx[0].shape[1], images.stop - images.start
         raw = np.zeros((count, 15, self.height, self.width), np.int16)
         ll = self.ctx[0][images]
         slopes = np.empty((2 * c, self.height, self.width), np.int16)
@@ -140,9 +141,9 @@ class BatchChain(PathChain):
             raw[i, 0:c], raw[i, 3 : 3 + c] = slopes[:c], slopes[c:]
         raw[:, 12 : 12 + c] = ll
         for band, clean in enumerate(self.ctx[1:]):
-            raw[:, 6 + 3 * band : 6 + 3 * band + c] = clean[images]
+            raw[:, 6 + 3 * band : 6 + 3 * band + clean.shape[1]] = clean[images]
         if z_k is not None:
-            raw[:, 6 + 3 * self.band : 6 + 3 * self.band + c] = z_k
+            raw[:, 6 + 3 * self.band : 6 + 3 * self.band + z_k.shape[1]] = z_k
         return raw
 
     def _part(self, z: Band, rows: slice) -> Band:

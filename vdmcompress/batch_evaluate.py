@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec import adaptive
 from codec.gaussian import code_length
-from vdmcompress.batch import planes_of, shape_of, split, top_bins, top_parts
-from vdmcompress.batch_chain import BatchChain
-from vdmcompress.conditionals import Conditionals, band_name
+from vdmcompress.batch import BatchCascade, top_bins, top_parts
+from vdmcompress.batch_planes import alike, shape_of, split, split_all
+from vdmcompress.colour import colour_bits, to_planes
+from vdmcompress.conditionals import band_name
 from vdmcompress.engine import Engine
 from vdmcompress.evaluate import band_vlb
 from vdmcompress.path import PLANS
@@ -27,30 +29,37 @@ def batch_vlb(
     Gives for each band of each batch a label, its bits, and the share of all pixels so far; those whose
     label is in ``done`` are left out.  In closed form with continuous q and p, z drawn by a seeded generator,
     as `evaluate.vlb_rows`; statistics adapt as they do in coding.  The last values of the pyramids count what
-    their distributions say.
+    their distributions say, with the colours.
     """
     total = sum(shape_of(pixels).pixels for pixels in batches)
     seen = 0
     for number, pixels in enumerate(batches):
-        planes = planes_of(pixels)
-        conditionals = Conditionals(engine.model, planes.shape[1])
-        shape = shape_of(pixels)
-        for scale in range(len(shape.pyramid) - 1):
-            bands = split(planes)
-            details = (bands.hl, bands.lh, bands.hh)
-            for band in range(3):
-                ctx = (bands.ll, *details[:band])
-                chain = BatchChain(engine, conditionals, shape, scale, band, ctx, PLANS[plan])
-                seen += shape.count * chain.shape[0] * chain.shape[1]
-                label = f"{number}/{band_name(scale, band)}"
-                if label not in done:
-                    rng = np.random.default_rng((seed, number, scale, band))
-                    bits = sum(row["vlb_bits"] for row in band_vlb(chain, details[band], rng))
-                    yield label, bits, seen / total
-            planes = bands.ll
-        seen += shape.count
+        found = [to_planes(image) for image in pixels]
+        colours = [colour for _, colour in found]
+        cascade = BatchCascade(engine, PLANS[plan], engine.threads)
+        tops = colour_bits(colours) if PLANS[plan].coloured else 0.0
+        for part, places in enumerate(alike([colour.subsampling for colour in colours])):
+            subsampling = colours[places[0]].subsampling
+            shape = replace(shape_of(pixels), count=len(places))
+            planes = np.stack([found[i][0].full for i in places])
+            for scale in range(len(shape.pyramid) - 1):
+                images = [found[i][0] for i in places]
+                bands = split_all(images, subsampling) if scale == 0 else split(planes)
+                details = (bands.hl, bands.lh, bands.hh)
+                for band in range(3):
+                    ctx = (bands.ll, *details[:band])
+                    chain = cascade.chain(shape, subsampling, scale, band, ctx)
+                    seen += shape.count * chain.shape[0] * chain.shape[1]
+                    label = f"{number}{'abc'[part]}/{band_name(scale, band)}"
+                    if label not in done:
+                        rng = np.random.default_rng((seed, number, part, scale, band))
+                        bits = sum(row["vlb_bits"] for row in band_vlb(chain, details[band], rng))
+                        yield label, bits, seen / total
+                planes = bands.ll
+            seen += shape.count
+            tops += _top_bits(planes)
         if f"{number}/top" not in done:
-            yield f"{number}/top", _top_bits(planes), seen / total
+            yield f"{number}/top", tops, seen / total
 
 
 def _top_bits(planes: NDArray[np.int16]) -> float:

@@ -1,7 +1,8 @@
 """Whole images through the cascade: encode beside decode, from fine to coarse and back.
 
     encode: for scale 0, 1, ...: push HH, LH, HL (each with its chain of latents); then the few values on top
-    decode: the few values on top; for scale ..., 1, 0: pop HL, LH, HH, put the bands together
+            and which colour the planes are (`colour.py`)
+    decode: the colour, the few values on top; for scale ..., 1, 0: pop HL, LH, HH, put the bands together
 
 The first band that is encoded (HH of scale 0) has no latents: the bits that it pushes are those that the
 latents after it borrow.  Nothing is ever borrowed from outside the image; where it lends too few, the encoder
@@ -11,7 +12,7 @@ takes the next plan of its order (`path.ORDERS`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +23,17 @@ from codec.bits_back import Ledger
 from codec.codecs import Codec, uniform
 from codec.errors import BinsError, ShortStackError, StackFormatError, ValueOutOfRange
 from vdmcompress.band_chain import BandChain
+from vdmcompress.colour import YCOCG, Colour, from_planes, pop_colours, push_colours, to_planes
 from vdmcompress.conditionals import BAND_KEYS, Conditionals, band_name
 from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.memory import choose_tile
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan, lane_count
+from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan, coloured, lane_count
+from vdmcompress.pyramid import Planes, components, join, split
 from vdmcompress.transform import (
     Bands,
     check_range,
-    forward_colour,
-    haar_forward,
-    haar_inverse,
-    inverse_colour,
     low_range,
     pyramid_shapes,
 )
@@ -56,18 +55,25 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Cascade:
-    """The coder of whole images with one model, one engine, one plan."""
+    """The coder of whole images with one model, one engine, one plan.
+
+    channels: components of the image.  colour: of its planes.
+    """
 
     engine: Engine
-    conditionals: Conditionals
+    channels: int
     plan: Plan
     threads: int
+    colour: Colour = YCOCG
+    _conditionals: dict[int, Conditionals] = field(default_factory=dict)
 
     def chain(self, scale: int, band: int, ctx: Sequence[Band], size: tuple[int, int]) -> BandChain:
         """The chain of a band; size: (H, W) of the scale that the band splits."""
+        count = components(self.channels, self.colour.subsampling, scale, band)
+        conditionals = self._conditionals.setdefault(count, Conditionals(self.engine.model, count))
         latents = self.plan.has_latents(scale, band)
         strip = self.plan.strip if latents else DIRECT_STRIP
-        return BandChain(self.engine, self.conditionals, scale, band, ctx, size, latents, strip)
+        return BandChain(self.engine, conditionals, scale, band, ctx, size, latents, strip)
 
     def rows(self, scale: int) -> list[int]:
         """The evaluations of a scale that the plan uses, in the order in which they are popped."""
@@ -119,20 +125,19 @@ def encode_pixels(
 
     memory: bytes that the process may take; LimitError where that cannot be (`memory.py`).
     """
-    planes = forward_colour(pixels)
-    channels, *size = planes.shape
-    tile = choose_tile(size[0], size[1], channels, model, threads, memory)
-    pyramid = []
-    for _ in range(len(pyramid_shapes(*size)) - 1):
-        bands = haar_forward(planes)
-        pyramid.append((bands, planes.shape[1:]))
-        planes = bands.ll
-    work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
+    channels, size = 1 if pixels.ndim == 2 else 3, (pixels.shape[0], pixels.shape[1])
+    tile = choose_tile(*size, channels, model, threads, memory)
+    planes, colour = to_planes(pixels)
     with Engine(model, threads, device, tile) as engine:
-        conditionals = Conditionals(model, channels)
-        for index in order:
+        pyramid = []
+        for _ in range(len(pyramid_shapes(*size)) - 1):
+            bands = split(planes, colour.subsampling)
+            pyramid.append((bands, planes.size))
+            planes = Planes(bands.ll)
+        work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
+        for index in map(coloured, order) if colour.number else order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
-            cascade = Cascade(engine, conditionals, PLANS[index], threads)
+            cascade = Cascade(engine, channels, PLANS[index], threads, colour)
             try:
                 for scale, (bands, shape) in enumerate(pyramid):
                     cascade.push_scale(stack, scale, bands, shape, ledger)
@@ -141,8 +146,10 @@ def encode_pixels(
             except ShortStackError:
                 continue
             with ledger.scope("top").entry(stack, 0, "p"):
-                for component, plane in enumerate(planes):
+                for component, plane in enumerate(planes.full):
                     top_codec(component, plane.shape).push(stack, plane)
+                if cascade.plan.coloured:
+                    push_colours(stack, [colour])
             return Encoded(stack.to_lanes(), index, ledger)
     raise VdmError("no plan fits: the last plan borrows nothing, so this is a defect; please report it")
 
@@ -175,22 +182,23 @@ def decode_pixels(
         stack, ledger = Stack.from_lanes(lanes), Ledger()
         if stack.lanes != lane_count(height, width):
             raise damaged(f"{stack.lanes} lanes, an image of this size has {lane_count(height, width)}")
-        planes = np.empty((channels, *shapes[-1]), np.int16)
+        (colour,) = pop_colours(stack, 1, channels, height, width) if PLANS[plan].coloured else [YCOCG]
+        planes = Planes(np.empty((channels, *shapes[-1]), np.int16))
         for component in reversed(range(channels)):
-            _, planes[component] = top_codec(component, shapes[-1]).pop(stack)
+            _, planes.full[component] = top_codec(component, shapes[-1]).pop(stack)
         with Engine(model, threads, device, tile) as engine:
-            cascade = Cascade(engine, Conditionals(model, channels), PLANS[plan], threads)
+            cascade = Cascade(engine, channels, PLANS[plan], threads, colour)
             for s in reversed(range(last, len(shapes) - 1)):
-                bands = cascade.pop_scale(stack, s, planes, shapes[s], ledger)
-                planes = haar_inverse(bands, *shapes[s])
+                bands = cascade.pop_scale(stack, s, planes.full, shapes[s], ledger)
+                planes = join(bands, shapes[s], colour.subsampling)
                 del bands  # as large as the planes
-                check_range(planes)
+                planes.check_range()
                 if progress is not None:
                     progress(sum(work[s - last :]), sum(work), "decode")
     except (ShortStackError, StackFormatError, ValueOutOfRange, BinsError) as error:
         raise damaged(str(error)) from error
     if last > 0:
-        return inverse_colour(planes, clip=True)
+        return from_planes(planes, colour, clip=True)
     if not stack.is_initial():
         raise damaged("bits are left over after the last band")
-    return inverse_colour(planes)
+    return from_planes(planes, colour)

@@ -20,12 +20,14 @@ from codec.bits_back import columns
 from vdmcompress.band_chain import BandChain
 from vdmcompress.batch_chain import BatchChain
 from vdmcompress.cascade import Cascade, Encoded, encode_pixels
-from vdmcompress.conditionals import Conditionals, band_name
+from vdmcompress.colour import colour_bits, to_planes
+from vdmcompress.conditionals import band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
 from vdmcompress.engine import Engine
 from vdmcompress.model_file import Model
 from vdmcompress.path import PLANS, BandPath
-from vdmcompress.transform import forward_colour, haar_forward, low_range, pyramid_shapes
+from vdmcompress.pyramid import Planes, split
+from vdmcompress.transform import low_range, pyramid_shapes
 
 Band = NDArray[np.int16]
 
@@ -155,16 +157,16 @@ def chains(
     pixels: NDArray[np.uint8], plan: int, engine: Engine, threads: int, seed: int = 0
 ) -> Iterator[tuple[BandChain, Band, np.random.Generator]]:
     """The chain of each band with its data and a seeded generator: scale by scale, HL, LH, HH."""
-    planes = forward_colour(pixels)
-    cascade = Cascade(engine, Conditionals(engine.model, planes.shape[0]), PLANS[plan], threads)
-    for scale in range(len(pyramid_shapes(*planes.shape[1:])) - 1):
-        size = planes.shape[1:]
-        bands = haar_forward(planes)
+    planes, colour = to_planes(pixels)
+    cascade = Cascade(engine, planes.channels, PLANS[plan], threads, colour)
+    for scale in range(len(pyramid_shapes(*planes.size)) - 1):
+        size = planes.size
+        bands = split(planes, colour.subsampling)
         details = (bands.hl, bands.lh, bands.hh)
         for band in range(3):
             chain = cascade.chain(scale, band, (bands.ll, *details[:band]), size)
             yield chain, details[band], np.random.default_rng((seed, scale, band))
-        planes = bands.ll
+        planes = Planes(bands.ll)
 
 
 def vlb_rows(
@@ -192,6 +194,8 @@ def vlb_rows(
     channels = 1 if pixels.ndim == 2 else 3
     positions = math.prod(pyramid_shapes(*pixels.shape[:2])[-1])
     top = sum(positions * math.log2(low_range(c)[1]) for c in range(channels))
+    if PLANS[plan].coloured:
+        top += colour_bits([to_planes(pixels)[1]])
     row = {"scale": None, "band": "top", "level": 0, "values": channels * positions, "vlb_bits": top}
     row |= {"drawn": False}
     rows.append(row | {"positions": positions, "calibration": None, "network_calibration": None})

@@ -178,19 +178,29 @@ class Plan:
     """Which latents a file uses, and how far the encoder borrows ahead.
 
     strip: rows of a strip of a band with latents.  first, last: scales first <= s < last have latents.
+    coloured: the colours of the planes lie on the stack (`colour.py`); else they are YCoCg-R.
     """
 
     strip: int
     first: int
     last: int
+    coloured: bool = False
 
     def has_latents(self, scale: int, band: int) -> bool:
         """Whether a band (index into `BANDS`) of a scale has latents, if the noise path gives it any."""
         return self.first <= scale < self.last and band < 2
 
 
-PLANS = (Plan(128, 2, 3), Plan(32, 2, 3), Plan(128, 0, 0), Plan(128, 0, ALL_SCALES), Plan(32, 0, ALL_SCALES))
+_LATENTS = ((128, 2, 3), (32, 2, 3), (128, 0, 0), (128, 0, ALL_SCALES), (32, 0, ALL_SCALES))
+
+PLANS = tuple(Plan(*latents, coloured) for coloured in (False, True) for latents in _LATENTS)
 """Plans of the format; the header stores the index."""
+
+
+def coloured(index: int) -> int:
+    """The plan with the same latents and with the colours on the stack."""
+    return index % len(_LATENTS) + len(_LATENTS)
+
 
 ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.picture import Samples
-from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
+from vdmcompress.transform import haar_forward, pyramid_shapes
 
 __all__ = ["SCALES", "preview"]
 
@@ -20,12 +20,18 @@ def preview(pixels: Samples, scale: int) -> NDArray[np.uint8]:
     pixels: uint8 or uint16, (H, W) or (H, W, 2..4), alpha last.  Gives ceil(H/scale) rows and ceil(W/scale)
     columns, or as few as the pyramid has.
     """
+    from vdmcompress.colour import from_planes, to_planes  # numba takes longer to import than many a file
+    from vdmcompress.pyramid import Planes, split
+
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        colour = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
-        return np.dstack((preview(colour, scale), preview(pixels[:, :, -1], scale)))
-    planes = forward_colour(np.ascontiguousarray(pixels))
-    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1)):
-        planes = haar_forward(planes).ll
-    return inverse_colour(planes, clip=True)
+        opaque = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
+        return np.dstack((preview(opaque, scale), preview(pixels[:, :, -1], scale)))
+    planes, colour = to_planes(np.ascontiguousarray(pixels))
+    if scale == 1:
+        return from_planes(planes, colour)
+    low = split(planes, colour.subsampling).ll if len(pyramid_shapes(*planes.size)) > 1 else planes.full
+    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1) - 1):
+        low = haar_forward(low).ll
+    return from_planes(Planes(low), colour, clip=True)

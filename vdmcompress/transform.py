@@ -34,6 +34,8 @@ __all__ = [
     "inverse_colour",
     "low_range",
     "pyramid_shapes",
+    "rows_forward",
+    "rows_inverse",
 ]
 
 IntArray: TypeAlias = NDArray[np.int16]
@@ -178,6 +180,22 @@ def haar_inverse(bands: Bands, height: int, width: int) -> IntArray:
         _join(_turn(bands.hl[:, rows]), _turn(bands.hh[:, rows]), _turn(high))
         _join(_turn(bands.ll[:, rows]), _turn(bands.lh[:, rows]), _turn(low))
         _join(low, high, x)
+    return planes
+
+
+def rows_forward(planes: IntArray) -> tuple[IntArray, IntArray]:
+    """Means and differences of pairs of rows of planes int16 (C, H, W), each (C, ceil(H/2), W)."""
+    channels, height, width = planes.shape
+    low = np.empty((channels, (height + 1) // 2, width), np.int16)
+    high = np.empty_like(low)
+    _split(_turn(planes), _turn(low), _turn(high))
+    return low, high
+
+
+def rows_inverse(low: IntArray, high: IntArray, height: int) -> IntArray:
+    """The inverse of `rows_forward`."""
+    planes = np.empty((low.shape[0], height, low.shape[2]), np.int16)
+    _join(_turn(low), _turn(high), _turn(planes))
     return planes
 
 

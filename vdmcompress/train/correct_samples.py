@@ -17,7 +17,6 @@ from codec import adaptive, corrector, gaussian
 from codec.gaussian import Bins
 from vdmcompress.band_chain import BandChain
 from vdmcompress.cascade import Cascade
-from vdmcompress.conditionals import Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.path import ORDERS, PLANS
 from vdmcompress.train.config import CorrectConfig
@@ -94,8 +93,7 @@ def chains(
     model = engine.model
     for pixels in images:
         planes = forward_colour(pixels)
-        conditionals = Conditionals(model, planes.shape[0])
-        cascade = Cascade(engine, conditionals, PLANS[ORDERS["none"][0]], engine.threads)
+        cascade = Cascade(engine, len(planes), PLANS[ORDERS["none"][0]], engine.threads)
         for scale in range(min(scales, len(pyramid_shapes(*planes.shape[1:])) - 1)):
             bands, size = haar_forward(planes), (planes.shape[1], planes.shape[2])
             details = (bands.hl, bands.lh, bands.hh)
