@@ -17,6 +17,7 @@ from benchmarks.process import run_files
 from cli.bench import write_record
 from cli.measure_tables import print_bench
 from cli.progress import progress_bar
+from vdmcompress.efforts import DEFAULT_EFFORT
 from vdmcompress.measure import bench
 from vdmcompress.measure.formats import usual_names
 
@@ -27,7 +28,7 @@ SUFFIXES = (".png", ".webp", ".ppm", ".pgm", ".bmp")
 def main(arguments: Sequence[str]) -> int:
     """Measure, write the JSON file and print the table."""
     options = parse(arguments, "python -m benchmarks.kodak")
-    result = measured(options, usual_names())
+    result = measured(options, (*usual_names(), f"vdmc{DEFAULT_EFFORT}rgb"))
     if result is None:
         return 2
     if options.verified:

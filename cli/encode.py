@@ -34,6 +34,7 @@ class EncodeSettings:
     max_memory: int | None = None
     effort: int = DEFAULT_EFFORT
     strip: bool = False
+    colour: str = "auto"
 
 
 @click.command(short_help="Compress images, losslessly.")
@@ -45,6 +46,7 @@ class EncodeSettings:
 @options.effort
 @options.model
 @options.latents
+@options.colour
 @options.device
 @options.threads
 @options.jobs
@@ -70,6 +72,7 @@ def encode(
     jobs: int,
     effort: int,
     latents: str | None,
+    colour: str,
     max_pixels: int | None,
     max_memory: int | None,
     force: bool,
@@ -110,6 +113,7 @@ def encode(
         max_memory,
         effort,
         strip,
+        colour,
     )
     if dry_run:
         from cli import estimate
@@ -136,6 +140,7 @@ def _encode_one(settings: EncodeSettings, target: Target, progress: Progress | N
         threads=settings.threads,
         device=settings.device,
         latents=settings.latents,
+        colour=settings.colour,
         verify=settings.verify,
         progress=progress,
         **options.limits_given(settings.max_pixels, settings.max_memory),

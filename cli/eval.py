@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vdmcompress.efforts import Effort, effort_of
 @options.effort
 @options.model
 @options.latents
+@options.colour
 @click.option(
     "--sweep",
     type=click.Choice(["efforts", "latents"]),
@@ -38,6 +39,7 @@ def evaluate(
     effort: int,
     model: str | None,
     latents: str | None,
+    colour: str,
     sweep: str | None,
     limit: int | None,
     device: str,
@@ -57,7 +59,7 @@ def evaluate(
     """
     sources = selection.find(IMAGE_SUFFIXES, repeats=True, folders=True)
     paths = [source.path for source in sources.files][:limit]
-    settings = settings_of(sweep, effort, model, latents)
+    settings = [replace(each, colour=colour) for each in settings_of(sweep, effort, model, latents)]
     report = Report(len(paths) * len(settings) + len(sources.unread), as_json, quiet, verbose)
     tell_sources(report, sources, "images")
     swept: list[tuple[Setting, dict[str, Any]]] = []
@@ -88,6 +90,7 @@ class Setting:
     effort: Effort
     model: str | None
     latents: tuple[str, ...]
+    colour: str = "auto"
 
 
 def settings_of(sweep: str | None, effort: int, model: str | None, latents: str | None) -> list[Setting]:
@@ -133,12 +136,12 @@ def _evaluate_set(
 
             show(0.0)
             picture = read_picture(path)
-            record, _ = chooser.evaluate(picture, device, threads, setting.latents, show)
+            record, _ = chooser.evaluate(picture, device, threads, setting.latents, show, setting.colour)
             records.append({"file": str(path), **record})
             if report.as_json and not swept:
                 click.echo(json.dumps({"status": "ok", **records[-1]}))
             elif not report.quiet and not swept and (len(paths) == 1 or report.verbose):
-                how = f"{setting.name}, model {record['model']}"
+                how = f"{setting.name}, model {record['model']}, {record['colour']}"
                 _show(f"{printable(path)}: {shape(record)}, {how}", records[-1])
     if not records:
         return None

@@ -135,6 +135,13 @@ latents = click.option(
     type=click.Choice(["one", "all", "none"]),
     help="Scales that are coded with chains of latents; one is the third-finest (efforts 4 to 8).",
 )
+colour = click.option(
+    "--colour",
+    type=click.Choice(["auto", "rgb"]),
+    default="auto",
+    show_default=True,
+    help="auto finds pixels that were YCC, as out of a JPEG, and codes that; rgb does not look.",
+)
 threads = click.option(
     "-T",
     "--threads",

@@ -61,8 +61,11 @@ class Fake:
             raise ModelMissingError(f"model {hash8.hex()} is missing")
         return self.load_model("found")
 
-    def encode_pixels(self, pixels, model, threads, progress=None, device="auto", order=(), memory=None):
+    def encode_pixels(
+        self, pixels, model, threads, progress=None, device="auto", order=(), memory=None, colour=""
+    ):
         self.calls.append(("encode", threads, device))
+        self.colour = colour
         self.order = order
         if progress is not None:
             progress(1, 1, "encode")
@@ -361,6 +364,14 @@ def test_exit_codes_of_the_tree():
     }
     assert expected.items() <= codes.items()
     assert VdmError.exit_code == 1
+
+
+def test_colour_is_asked_for_by_name(fake):
+    for given in ("auto", "rgb"):
+        api.encode(GREY, colour=given, verify=False)
+        assert fake.colour == given
+    with pytest.raises(UsageError, match="auto, rgb"):
+        api.encode(GREY, colour="cmyk")
 
 
 def test_an_effort_chooses_model_latents_and_screen(fake, monkeypatch):

@@ -67,12 +67,12 @@ def test_json_has_one_record_a_file(vdmc, library, picture, grey_picture):
 
 
 def test_options_reach_the_library(vdmc, library, picture):
-    given = "-m mine -T 3 --device cpu --latents all -e 4 --max-memory 1.5GiB --no-verify"
+    given = "-m mine -T 3 --device cpu --latents all --colour rgb -e 4 --max-memory 1.5GiB --no-verify"
     vdmc("encode", picture, *given.split())
     ((_, how),) = library.calls
     assert how == {
-        "model": "mine", "threads": 3, "device": "cpu", "latents": "all", "verify": False, "progress": None,
-        "effort": 4, "memory": 3 << 29,
+        "model": "mine", "threads": 3, "device": "cpu", "latents": "all", "colour": "rgb", "verify": False,
+        "progress": None, "effort": 4, "memory": 3 << 29,
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def evaluated(monkeypatch):
     """A library whose evaluation of any image is known; gives the calls."""
     calls = []
 
-    def encode_pixels(pixels, model, threads, progress, device, order):
+    def encode_pixels(pixels, model, threads, progress, device, order, colour):
         lanes = [lane + bytes(order[0]) for lane in LANES]
         if model.name.endswith("tiny.vdm.safetensors"):  # better for narrow images, worse for the others
             lanes = [lanes[0], lanes[1] + bytes(8)] if pixels.shape[1] > 20 else [lanes[0], lanes[1][8:]]
@@ -50,6 +50,7 @@ def evaluated(monkeypatch):
             "height": height,
             "channels": 1 if pixels.ndim == 2 else 3,
             "plan": encoded.plan,
+            "colour": "YCoCg-R",
             "vlb_bits": 800.0,
             "coded_bits": 786.0,
             "head_bits": 14.0,

@@ -89,6 +89,15 @@ def test_the_inverse_is_a_twin(conversion):
     assert missed.mean() < 0.03
 
 
+@pytest.mark.parametrize("conversion", CONVERSIONS, ids=NAMES)
+def test_the_conversion_has_a_twin(conversion):
+    values = np.random.default_rng(2).integers(0, 256, (5000, 3)).astype(np.uint8)
+    y, a, b = values.T
+    sums = [t[0, y].astype(int) + t[1, a] + t[2, b] for t in conversion.tables]
+    want = np.floor_divide(sums, conversion.divisor).clip(0, 255).T
+    np.testing.assert_array_equal(to_rgb(values, conversion), want)
+
+
 def test_conversions_fit_their_tables():
     for conversion in CONVERSIONS:
         assert conversion.tables.dtype == np.int32 and conversion.tables.shape == (3, 3, 256)
@@ -133,6 +142,23 @@ def test_upsampling_is_libjpegs(size):
     for kind, twin in ((both, libjpeg_420), (columns, libjpeg_422)):
         half = rng.integers(0, 256, half_shape(kind, *size)).astype(np.uint8)
         np.testing.assert_array_equal(upsample(half, kind, *size), twin(half, *size))
+
+
+@pytest.mark.parametrize("kind", SUBSAMPLINGS["PhotoCD"], ids=str)
+@pytest.mark.parametrize("size", [(8, 12), (7, 11)])
+def test_sited_samples_lie_on_pixels(kind, size):
+    """Means of two and of four between them, rounded up; mirrored pictures, and the edges repeated."""
+    half = np.random.default_rng(0).integers(0, 256, half_shape(kind, *size)).astype(np.uint8)
+    turn = (slice(None, None, -1 if kind.down else 1), slice(None, None, -1 if kind.right else 1))
+    got = upsample(half, kind, *size)[turn]
+    samples = half[turn].astype(int)
+    samples = np.pad(samples, ((0, 1), (0, 1)), mode="edge")
+    want = np.zeros((2 * half.shape[0], 2 * half.shape[1]), int)
+    want[::2, ::2] = samples[:-1, :-1]
+    want[::2, 1::2] = (samples[:-1, :-1] + samples[:-1, 1:] + 1) >> 1
+    want[1::2, ::2] = (samples[:-1, :-1] + samples[1:, :-1] + 1) >> 1
+    want[1::2, 1::2] = (samples[:-1, :-1] + samples[:-1, 1:] + samples[1:, :-1] + samples[1:, 1:] + 2) >> 2
+    np.testing.assert_array_equal(got, want[: size[0], : size[1]])
 
 
 @pytest.mark.parametrize("number", HALVED)
@@ -252,7 +278,7 @@ def test_files_come_back_and_are_smaller(tiny_model, number, monkeypatch):
     for scale in (2, 4, 8):
         small = decode_pixels(encoded.lanes, 64, 96, 3, encoded.plan, tiny_model, 1, scale)
         np.testing.assert_array_equal(small, preview(pixels, scale))
-    monkeypatch.setattr(cascade, "to_planes", lambda pixels: (Planes(forward_colour(pixels)), Colour()))
+    monkeypatch.setattr(cascade, "to_planes", lambda pixels, seek: (Planes(forward_colour(pixels)), Colour()))
     plain = encode_pixels(pixels, tiny_model, 1)
     assert sum(map(len, encoded.lanes)) < 0.9 * sum(map(len, plain.lanes))
 
@@ -374,3 +400,19 @@ def test_a_photograph_costs_a_look(monkeypatch):
     monkeypatch.setattr(colour, "invert", lambda p, *args: seen.append(len(p)) or whole(p, *args))
     to_planes(np.tile(model_support.photo(64, 96), (8, 8, 1)))
     assert max(seen) <= 2 * colour.SAMPLE
+
+
+def test_the_command_finds_a_jpeg_out(vdmc, tmp_path):
+    """A JPEG given as such and the PNG of its pixels: smaller than as RGB, and back to the same pixels."""
+    pixels = once(model_support.photo(96, 128), format="JPEG", quality=90)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    sizes = {}
+    for how in ("auto", "rgb"):
+        made, back = tmp_path / f"{how}.vdm", tmp_path / f"{how}.png"
+        assert vdmc("encode", "-e", "1", "--colour", how, tmp_path / "a.png", "-o", made).exit_code == 0
+        assert vdmc("decode", made, "-o", back).exit_code == 0
+        np.testing.assert_array_equal(np.asarray(Image.open(back)), pixels)
+        sizes[how] = made.stat().st_size
+    assert sizes["auto"] < 0.85 * sizes["rgb"]
+    told = vdmc("eval", "-e", "1", tmp_path / "a.png")
+    assert "JPEG 4:2:0" in told.stdout

@@ -35,7 +35,7 @@ from vdmcompress.errors import (
 )
 from vdmcompress.header import DEFAULT_LIMITS, Header, Kind, Limits
 from vdmcompress.image_io import image_picture
-from vdmcompress.path import ORDERS
+from vdmcompress.path import COLOURS, ORDERS
 from vdmcompress.picture import Mode, Picture, Samples, array_picture, difference, pixel_crc
 from vdmcompress.preview import SCALES
 
@@ -54,6 +54,7 @@ def encode(
     effort: int = DEFAULT_EFFORT,
     model: str | None = None,
     latents: str | None = None,
+    colour: str = "auto",
     threads: int | None = None,
     device: str = "auto",
     verify: bool = True,
@@ -68,7 +69,8 @@ def encode(
     XMP, resolution and transparency of its info; or a Picture. effort: 1 (fastest) to 9 (smallest), see
     `efforts.py`; it decides what model and latents are unless these are given. model: a name, a hash or a
     path, "auto" or None for what `choice.models_for` finds. latents: which scales code with chains of
-    latents, a key of `path.ORDERS`: one (the third-finest), all or none. threads: default all processors.
+    latents, a key of `path.ORDERS`: one (the third-finest), all or none. colour: auto looks for the YCC that
+    the pixels once were (`colour.py`), rgb does not. threads: default all processors.
     device: auto, cpu or cuda; neither alters the bytes. verify: decode the bytes and compare. progress:
     called with (done, total, what). memory: bytes that diffusion may make the process take, None for any
     number; it does not alter the bytes. limits: what is refused as too large. Diffusion serves 8-bit grey and
@@ -81,6 +83,8 @@ def encode(
     wanted = effort_of(effort)
     if latents is not None and latents not in ORDERS:
         raise UsageError(f"latents {latents!r} is not known; allowed are {', '.join(ORDERS)}")
+    if colour not in COLOURS:
+        raise UsageError(f"colour {colour!r} is not known; allowed are {', '.join(COLOURS)}")
     picture = _as_picture(image, limits)
     chosen, data, beside = None, b"", 0
     if by_diffusion(picture):
@@ -88,7 +92,7 @@ def encode(
         for name in models_for(picture.height, picture.width, wanted, model):
             tried = _load_model(name)
             for way in ways:
-                file = _encode_diffusion(picture, tried, ORDERS[way], work)
+                file = _encode_diffusion(picture, tried, ORDERS[way], colour, work)
                 if file is not None and (not data or len(file[0]) < len(data)):
                     chosen, data, beside = tried, *file
     if not data:
@@ -205,7 +209,7 @@ def _header(kind: Kind, picture: Picture, alpha: Kind | None = None) -> Header:
 
 
 def _encode_diffusion(
-    picture: Picture, model: Model, order: tuple[int, ...], work: Work
+    picture: Picture, model: Model, order: tuple[int, ...], colour: str, work: Work
 ) -> tuple[bytes, int] | None:
     """File, and how many of its bytes are for alpha and metadata.
 
@@ -221,6 +225,7 @@ def _encode_diffusion(
         device=work.device,
         order=order,
         memory=work.memory,
+        colour=colour,
     )
     alpha, parts = None, list(encoded.lanes)
     beside = len(pack_section(picture.chunks)) if picture.chunks else 0

@@ -120,24 +120,26 @@ def encode_pixels(
     device: str = "auto",
     order: Sequence[int] = ORDERS["one"],
     memory: int | None = None,
+    colour: str = "auto",
 ) -> Encoded:
     """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans of `order` until the image lends the bits.
 
-    memory: bytes that the process may take; LimitError where that cannot be (`memory.py`).
+    memory: bytes that the process may take; LimitError where that cannot be (`memory.py`).  colour: of
+    `path.COLOURS`.
     """
     channels, size = 1 if pixels.ndim == 2 else 3, (pixels.shape[0], pixels.shape[1])
     tile = choose_tile(*size, channels, model, threads, memory)
-    planes, colour = to_planes(pixels)
+    planes, found = to_planes(pixels, colour == "auto")
     with Engine(model, threads, device, tile) as engine:
         pyramid = []
         for _ in range(len(pyramid_shapes(*size)) - 1):
-            bands = split(planes, colour.subsampling)
+            bands = split(planes, found.subsampling)
             pyramid.append((bands, planes.size))
             planes = Planes(bands.ll)
         work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
-        for index in map(coloured, order) if colour.number else order:
+        for index in map(coloured, order) if found.number else order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
-            cascade = Cascade(engine, channels, PLANS[index], threads, colour)
+            cascade = Cascade(engine, channels, PLANS[index], threads, found)
             try:
                 for scale, (bands, shape) in enumerate(pyramid):
                     cascade.push_scale(stack, scale, bands, shape, ledger)
@@ -149,7 +151,7 @@ def encode_pixels(
                 for component, plane in enumerate(planes.full):
                     top_codec(component, plane.shape).push(stack, plane)
                 if cascade.plan.coloured:
-                    push_colours(stack, [colour])
+                    push_colours(stack, [found])
             return Encoded(stack.to_lanes(), index, ledger)
     raise VdmError("no plan fits: the last plan borrows nothing, so this is a defect; please report it")
 

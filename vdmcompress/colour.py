@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -64,6 +66,12 @@ class Colour:
     exceptions: bytes = b""
 
     @property
+    def name(self) -> str:
+        """For people: YCoCg-R, or the format and the resolution of chroma."""
+        conversion, kind = KINDS[self.number]
+        return "YCoCg-R" if conversion is None else f"{conversion.name} {kind.name}"
+
+    @property
     def conversion(self) -> Conversion | None:
         """None for YCoCg-R."""
         return KINDS[self.number][0]
@@ -77,12 +85,12 @@ class Colour:
 YCOCG: Final = Colour()
 
 
-def to_planes(pixels: Pixels) -> tuple[Planes, Colour]:
+def to_planes(pixels: Pixels, seek: bool = True) -> tuple[Planes, Colour]:
     """Planes of pixels uint8 (H, W) or (H, W, 3), and how they came about.
 
-    Raises UnsupportedImageError for other arrays.
+    seek: look for the YCC that they once were.  Raises UnsupportedImageError for other arrays.
     """
-    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+    if seek and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         flat = np.ascontiguousarray(pixels).reshape(-1, 3)
         sample = flat[:: max(1, len(flat) // SAMPLE)]
         for conversion in CONVERSIONS:
@@ -104,7 +112,8 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
         for other, kind in enumerate(SUBSAMPLINGS[conversion.name], number + 1):
             if not all(fits(plane, known, kind) for plane in chroma):
                 continue
-            half = [shrink(plane, known, kind) for plane in chroma]
+            with ThreadPoolExecutor(2) as pool:
+                half = list(pool.map(partial(shrink, known=known, kind=kind), chroma))
             nearest = ycc.copy()
             for c in (1, 2):
                 nearest[:, c] = upsample(half[c - 1], kind, *size).reshape(-1)

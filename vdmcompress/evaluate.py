@@ -157,7 +157,7 @@ def chains(
     pixels: NDArray[np.uint8], plan: int, engine: Engine, threads: int, seed: int = 0
 ) -> Iterator[tuple[BandChain, Band, np.random.Generator]]:
     """The chain of each band with its data and a seeded generator: scale by scale, HL, LH, HH."""
-    planes, colour = to_planes(pixels)
+    planes, colour = to_planes(pixels, PLANS[plan].coloured)
     cascade = Cascade(engine, planes.channels, PLANS[plan], threads, colour)
     for scale in range(len(pyramid_shapes(*planes.size)) - 1):
         size = planes.size
@@ -235,6 +235,7 @@ def evaluate(
         "height": pixels.shape[0],
         "channels": channels,
         "plan": encoded.plan,
+        "colour": to_planes(pixels, PLANS[encoded.plan].coloured)[1].name,
         "vlb_bits": sum(r["vlb_bits"] for r in rows),
         "coded_bits": ledger.bits,
         "head_bits": 8 * payload - ledger.bits,

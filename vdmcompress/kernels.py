@@ -21,15 +21,16 @@ ACTIVATION_BITS = 5
 """Fractional bits of a u8 activation: 1/32 of a unit."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled by numba for loops over integers, without the interpreter's lock; cached where that can be."""
     try:
-        compiled: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=False)(function)
+        found: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=False)(function)
     except (RuntimeError, OSError):
-        compiled = njit(nogil=True, fastmath=False)(function)
-    return compiled
+        found = njit(nogil=True, fastmath=False)(function)
+    return found
 
 
-@_compiled
+@compiled
 def differences(ll: NDArray[np.int16], out: NDArray[np.int16]) -> None:
     """LL less its left neighbour (out[:C]) and less its upper one (out[C:]), 0 at edges; int16 (2C, h, w)."""
     channels, h, w = ll.shape
@@ -40,7 +41,7 @@ def differences(ll: NDArray[np.int16], out: NDArray[np.int16]) -> None:
                 out[channels + c, y, x] = ll[c, y, x] - ll[c, y - 1, x] if y > 0 else 0
 
 
-@_compiled
+@compiled
 def pack_features(raw: NDArray[np.int16], top: int, left: int, out: NDArray[np.uint8]) -> None:
     """u8 inputs of the network: both signs of raw (15, h, w), saturated; out (rows, cols, 30)."""
     rows, cols, _ = out.shape
@@ -52,7 +53,7 @@ def pack_features(raw: NDArray[np.int16], top: int, left: int, out: NDArray[np.u
                 out[y, x, 15 + c] = np.uint8(min(max(-v, 0), 255))
 
 
-@_compiled
+@compiled
 def linear_predict(
     raw: NDArray[np.int16], weights: NDArray[np.int32], top: int, left: int, out: NDArray[np.int32]
 ) -> None:
@@ -79,7 +80,7 @@ def linear_predict(
                         target[x] += before * values[x] + here * values[x + 1] + after * values[x + 2]
 
 
-@_compiled
+@compiled
 def start_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[np.uint8]) -> None:
     """stream = round(256 t), saturated; u = its u8 activation.  Flat arrays of one length."""
     for i in range(t.size):
@@ -90,7 +91,7 @@ def start_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[n
         u[i] = np.uint8(min(max(a, np.int32(0)), np.int32(255)))
 
 
-@_compiled
+@compiled
 def add_to_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[np.uint8]) -> None:
     """stream += round(256 t), saturated; u = its u8 activation (ties to even).  Flat arrays of one length."""
     for i in range(t.size):
@@ -101,7 +102,7 @@ def add_to_stream(t: NDArray[np.float32], stream: NDArray[np.int16], u: NDArray[
         u[i] = np.uint8(min(max(a, np.int32(0)), np.int32(255)))
 
 
-@_compiled
+@compiled
 def conditionals(
     acc: NDArray[np.int32],
     linear: NDArray[np.int32],

@@ -202,6 +202,9 @@ def coloured(index: int) -> int:
     return index % len(_LATENTS) + len(_LATENTS)
 
 
+COLOURS = ("auto", "rgb")
+"""What an encoder may be asked for: to look for the YCC that pixels once were, or to take them as RGB."""
+
 ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.
 

@@ -13,13 +13,13 @@ edges the outermost sample is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from vdmcompress.kernels import compiled
 
 __all__ = ["FULL", "SUBSAMPLINGS", "Subsampling", "fits", "shrink", "upsample"]
 
@@ -47,12 +47,16 @@ SWEEPS: Final = 6
 
 @dataclass(frozen=True)
 class Subsampling:
-    """name: of the kind.  rows: rows are halved too.  down, right: the picture is mirrored first."""
+    """name: of the kind.  rows: rows are halved too.  down, right: the picture is mirrored first.
+
+    sited: samples lie on pixels, as PhotoCD's, not between them, as JPEG's.
+    """
 
     name: str
     rows: bool = True
     down: bool = False
     right: bool = False
+    sited: bool = False
 
 
 FULL: Final = Subsampling("4:4:4", rows=False)
@@ -61,21 +65,15 @@ SUBSAMPLINGS: Final = {
     "JPEG": (Subsampling("4:2:0"), Subsampling("4:2:2", rows=False)),
     "WebP": (),
     "PhotoCD": tuple(
-        Subsampling("sited", True, down, right) for down in (False, True) for right in (False, True)
+        Subsampling("4:2:0", True, down, right, sited=True)
+        for down in (False, True)
+        for right in (False, True)
     ),
 }
 """By the name of the conversion: what chroma of its pictures may have been, but for full resolution."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        compiled: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=False)(function)
-    except (RuntimeError, OSError):
-        compiled = njit(nogil=True, fastmath=False)(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _jpeg_up(half: Plane, rows: bool, out: Plane) -> None:
     height, width = out.shape
     h, w = half.shape
@@ -94,20 +92,20 @@ def _jpeg_up(half: Plane, rows: bool, out: Plane) -> None:
             out[y, x] = (3 * here + there + _rounding(rows, x)) >> shift
 
 
-@_compiled
+@compiled
 def _rounding(rows: bool, x: int) -> int:
     rounding: int = 7 + (x + 1) % 2 if rows else 1 + x % 2
     return rounding
 
 
-@_compiled
+@compiled
 def _pixel(here: int, there: int, rows: bool, x: int) -> int:
     """A pixel from the sums of its column of samples and of the one beside it."""
     pixel: int = (3 * here + there + _rounding(rows, x)) >> (4 if rows else 2)
     return pixel
 
 
-@_compiled
+@compiled
 def _fit_line(
     full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, i: int, doubt: Mask, reach: int
 ) -> int:
@@ -183,7 +181,7 @@ def _fit_line(
     return moved
 
 
-@_compiled
+@compiled
 def _fit(full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, doubt: Mask, reach: int) -> int:
     moved = 0
     for i in range(len(half)):
@@ -192,7 +190,7 @@ def _fit(full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, doubt:
     return moved
 
 
-@_compiled
+@compiled
 def _fill(plane: Plane, known: Mask) -> None:
     """Unknown pixels become means of what lies before them, then of what lies around them."""
     height, width = plane.shape
@@ -214,7 +212,7 @@ def _fill(plane: Plane, known: Mask) -> None:
                     plane[y, x] = (total + count // 2) // count
 
 
-@_compiled
+@compiled
 def _sited_up(half: Plane, out: Plane) -> None:
     height, width = out.shape
     h, w = half.shape
@@ -226,7 +224,7 @@ def _sited_up(half: Plane, out: Plane) -> None:
             out[y, x] = (total + 2) >> 2
 
 
-@_compiled
+@compiled
 def _sited_explained(full: Plane, known: Mask, half: Plane, i: int, j: int) -> int:
     """How many known pixels around sample (i, j) come out right."""
     height, width = full.shape
@@ -242,7 +240,7 @@ def _sited_explained(full: Plane, known: Mask, half: Plane, i: int, j: int) -> i
     return right
 
 
-@_compiled
+@compiled
 def _sited_sweep(full: Plane, known: Mask, half: Plane) -> int:
     """Samples whose own pixel says nothing become what the pixels halfway to the next ones say."""
     height, width = full.shape
@@ -282,7 +280,7 @@ def half_shape(kind: Subsampling, height: int, width: int) -> tuple[int, int]:
 def upsample(half: Plane, kind: Subsampling, height: int, width: int) -> Plane:
     """The plane uint8 (height, width) that a program makes of samples uint8 of `half_shape`."""
     out = np.empty((height, width), np.uint8)
-    if kind.name == "sited":
+    if kind.sited:
         _sited_up(np.ascontiguousarray(_mirrored(half, kind)), out)
         return np.ascontiguousarray(_mirrored(out, kind))
     _jpeg_up(half, kind.rows, out)
@@ -301,7 +299,7 @@ def fits(full: Plane, known: Mask, kind: Subsampling) -> bool:
 
 def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
     """Samples uint8 from which `upsample` makes a plane, as nearly as is found; known: pixels that count."""
-    if kind.name == "sited":
+    if kind.sited:
         plane, sure = (np.ascontiguousarray(_mirrored(x, kind)) for x in (full, known))
         half = plane[::2, ::2].copy()
         for _ in range(SWEEPS):

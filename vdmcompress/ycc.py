@@ -17,13 +17,13 @@ down, and b and r before they enter G, as pictures that came from PhotoCDs show 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from vdmcompress.kernels import compiled
 
 __all__ = ["CONVERSIONS", "Conversion", "fit_luma", "invert", "to_rgb"]
 
@@ -116,22 +116,14 @@ CONVERSIONS: Final = (_jpeg(), _webp(), _photo_cd())
 """Those of the format, which numbers them from 1."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        compiled: Callable[..., Any] = njit(nogil=True, cache=True, fastmath=False)(function)
-    except (RuntimeError, OSError):
-        compiled = njit(nogil=True, fastmath=False)(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _sample(tables: Tables, divisor: int, c: int, y: int, c1: int, c2: int) -> int:
     total = np.int64(tables[c, 0, y]) + tables[c, 1, c1] + tables[c, 2, c2]
     sample: int = min(max(total // divisor, 0), 255)
     return sample
 
 
-@_compiled
+@compiled
 def _search(pixel: Any, tables: Tables, divisor: int, guess: Any, reach: int, found: Any) -> bool:
     """The integers nearest to a guess in 2^-12 that give a pixel, as few steps from it as can be."""
     y0, a0, b0 = (guess[0] + 2048) >> 12, (guess[1] + 2048) >> 12, (guess[2] + 2048) >> 12
@@ -159,7 +151,7 @@ def _search(pixel: Any, tables: Tables, divisor: int, guess: Any, reach: int, fo
     return False
 
 
-@_compiled
+@compiled
 def _invert(pixels: Any, tables: Tables, divisor: int, inverse: Any, most: int, out: Any, missed: Any) -> int:
     guess, found = np.zeros(3, np.int64), np.zeros(3, np.int64)
     missing = 0
@@ -182,7 +174,7 @@ def _invert(pixels: Any, tables: Tables, divisor: int, inverse: Any, most: int, 
     return missing
 
 
-@_compiled
+@compiled
 def _fit_luma(pixels: Any, tables: Tables, divisor: int, ycc: Any, most: int, missed: Any) -> int:
     missing = 0
     for i in range(len(pixels)):
@@ -210,7 +202,7 @@ def _fit_luma(pixels: Any, tables: Tables, divisor: int, ycc: Any, most: int, mi
     return missing
 
 
-@_compiled
+@compiled
 def _convert(ycc: Any, tables: Tables, divisor: int, out: Any) -> None:
     for i in range(len(ycc)):
         for c in range(3):

@@ -32,6 +32,7 @@ class Chooser:
         threads: int,
         latents: Sequence[str],
         progress: Callable[[float], None] | None = None,
+        colour: str = "auto",
     ) -> tuple[dict[str, Any], Model]:
         """What `evaluate_picture` finds with the model that makes the smallest file, and that model.
 
@@ -46,7 +47,7 @@ class Chooser:
                     progress((index + share) / len(names))
 
             model = self.load(name)
-            tried.append((evaluate_picture(picture, model, device, threads, latents, show), model))
+            tried.append((evaluate_picture(picture, model, device, threads, latents, show, colour), model))
         return min(tried, key=lambda each: int(each[0]["file_bytes"]))
 
 

@@ -49,11 +49,12 @@ def evaluate_picture(
     threads: int,
     latents: Sequence[str],
     progress: Callable[[float], None] | None = None,
+    colour: str = "auto",
 ) -> dict[str, Any]:
     """Code a picture with the diffusion model: bits by scale, band and level, and the bytes of its file.
 
     latents: keys of `path.ORDERS`; of several the smallest payload counts.  threads: 0 for all processors.
-    progress: called with the share of the work that is done.
+    progress: called with the share of the work that is done.  colour: of `path.COLOURS`.
     Raises UnsupportedImageError for what diffusion does not code, and what `encode_pixels` raises.
     """
     if not by_diffusion(picture):
@@ -71,7 +72,7 @@ def evaluate_picture(
         def encoding(done: float, total: float, _: str, index: int = index) -> None:
             stage(index, done / total)
 
-        tried.append(encode_pixels(pixels, model, count, encoding, device, ORDERS[way]))
+        tried.append(encode_pixels(pixels, model, count, encoding, device, ORDERS[way], colour=colour))
     encoded = min(tried, key=lambda each: sum(map(len, each.lanes)))
     result = evaluate(pixels, model, count, device, encoded, lambda share: stage(stages - 1, share))
     parts, kind = list(encoded.lanes), None

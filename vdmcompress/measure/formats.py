@@ -75,10 +75,10 @@ def all_names() -> tuple[str, ...]:
 def find_format(name: str, threads: int = 1) -> Format:
     """The format of a short name; raises UsageError for a name that no format has.
 
-    png, webp (best effort) or webp0..webp6, jxl1..jxl9, jls, avif, vdmc1..vdmc9; vdmc7+ checks by decoding.
-    threads: of those that can use several.
+    png, webp (best effort) or webp0..webp6, jxl1..jxl9, jls, avif, vdmc1..vdmc9; vdmc7+ checks by decoding,
+    vdmc7rgb takes all pixels as RGB.  threads: of those that can use several.
     """
-    found = re.fullmatch(r"(png|webp|jxl|jls|avif|vdmc)(\d?)(\+?)", name)
+    found = re.fullmatch(r"(png|webp|jxl|jls|avif|vdmc)(\d?)(\+|(?<=vdmc\d)rgb|)", name)
     kind, number, checked = found.groups() if found else ("", "", "")
     if kind in ("png", "jls", "avif") and not number and not checked:
         return {"png": _png, "jls": _jpeg_ls, "avif": _avif}[kind](threads)
@@ -87,10 +87,10 @@ def find_format(name: str, threads: int = 1) -> Format:
     if kind == "jxl" and not checked and number and int(number) >= 1:
         return _jpeg_xl(int(number), threads)
     if kind == "vdmc" and number and 1 <= int(number) <= len(EFFORTS):
-        return _vdmc(int(number), threads, bool(checked))
+        return _vdmc(int(number), threads, checked)
     raise UsageError(
         f"format {name!r} is not known; allowed are png, webp, webp0 to webp6, jxl1 to jxl9, jls, avif, "
-        f"vdmc1 to vdmc{len(EFFORTS)} (vdmc7+ with its check by decoding)"
+        f"vdmc1 to vdmc{len(EFFORTS)} (vdmc7+ with its check by decoding, vdmc7rgb without a look for YCC)"
     )
 
 
@@ -156,21 +156,24 @@ def _avif(threads: int) -> Format:
     return Format("avif", "AVIF", "AVIF", f"s{AVIF_SPEED}", threads, encode, decode)
 
 
-def _vdmc(effort: int, threads: int, checked: bool) -> Format:
+def _vdmc(effort: int, threads: int, how: str) -> Format:
+    """how: "", "+" with the check by decoding, "rgb" for pixels as they are."""
+
     def encode(pixels: Pixels) -> bytes:
         from vdmcompress import api
 
-        return api.encode(pixels, effort=effort, threads=threads, verify=checked)
+        colour = "rgb" if how == "rgb" else "auto"
+        return api.encode(pixels, effort=effort, threads=threads, verify=how == "+", colour=colour)
 
     def decode(data: bytes) -> Pixels:
         from vdmcompress import api
 
         return np.asarray(api.decode(data, threads=threads), np.uint8)
 
-    setting = f"e{effort} checked" if checked else f"e{effort}"
-    title = f"vdmc -e {effort}, checked" if checked else f"vdmc -e {effort}"
-    name = f"vdmc{effort}{'+' if checked else ''}"
-    return Format(name, title, "vdmc", setting, threads, encode, decode)
+    words = {"": "", "+": "checked", "rgb": "as RGB"}[how]
+    setting = f"e{effort} {words}".rstrip()
+    title = f"vdmc -e {effort}, {words}" if words else f"vdmc -e {effort}"
+    return Format(f"vdmc{effort}{how}", title, "vdmc", setting, threads, encode, decode)
 
 
 def available(names: Iterable[str], threads: int = 1) -> tuple[list[str], dict[str, str]]:
