@@ -343,7 +343,7 @@ def listed(gaps, away):
 DAMAGE = {
     "no zlib": b"abc",
     "cut off": listed([5], [1, 2, 3])[:-3],
-    "longer than allowed": listed([0] * 400, [7] * 1200),
+    "longer than allowed": listed([0] * 800, [7] * 2400),
     "outside": listed([6144], [1, 2, 3]),
     "odd length": listed([5], [1, 2]),
     "bytes behind": listed([5], [1, 2, 3]) + b"x",

@@ -42,7 +42,7 @@ KINDS: Final[tuple[tuple[Conversion | None, Subsampling], ...]] = (
 )
 """Colours by their numbers in the format."""
 
-RARE: Final = 32
+RARE: Final = 16
 """Pixels of an image for each exception that it may have."""
 
 LEAST: Final = 256

@@ -29,13 +29,13 @@ Mask = NDArray[np.bool_]
 SHARPENED: Final = 4
 """Steps from the means of pixels to a first guess of JPEG's samples."""
 
-REACH: Final = 3
+REACH: Final = 2
 """How far a sample moves at a time."""
 
 PIECE: Final = 128
 """Rows and columns of the part of a plane that is looked at first."""
 
-SHARE: Final = 0.03
+SHARE: Final = 0.1
 """Pixels of it that may be unexplained."""
 
 MISS: Final = 16
@@ -134,6 +134,10 @@ def _fit_line(
                 part[k, j], rest[k, j] = 1, 3 * np.int64(half[own, j])
     price, back = np.zeros((w, states), np.int64), np.zeros((w, states), np.int64)
     for j in range(w):
+        if j > 0 and not doubt[i, j] and not doubt[i, j - 1]:  # nothing to choose
+            price[j], back[j] = 1 << 40, reach
+            price[j, reach] = price[j - 1, reach]
+            continue
         for state in range(states):
             value = np.int64(half[i, j]) + state - reach
             if (state != reach and not doubt[i, j]) or value < 0 or value > 255:
@@ -314,7 +318,6 @@ def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
     for _ in range(SHARPENED):
         missing = means.astype(np.int16) - _means(upsample(half, kind, height, width), kind.rows)
         half = (half + missing).clip(0, 255).astype(np.uint8)
-    _fit(full, known, kind.rows, False, half, np.ones(half.shape, np.bool_), REACH)
     for _ in range(SWEEPS):
         wrong = (upsample(half, kind, height, width) != full) & known
         doubt = _near(wrong, half.shape, kind.rows)
@@ -337,13 +340,13 @@ def _means(full: Plane, rows: bool) -> Plane:
 
 
 def _near(wrong: Mask, shape: tuple[int, ...], rows: bool) -> Mask:
-    """Samples within three of one that has a part in a wrong pixel."""
+    """Samples within two of one that has a part in a wrong pixel."""
     found = np.zeros(shape, np.bool_)
     y, x = np.nonzero(wrong)
     found[y // 2 if rows else y, x // 2] = True
     for axis in (0, 1) if rows else (1,):
-        spread = np.pad(found, [(3, 3) if axis == k else (0, 0) for k in (0, 1)])
+        spread = np.pad(found, [(2, 2) if axis == k else (0, 0) for k in (0, 1)])
         found = np.zeros_like(found)
-        for shift in range(7):
+        for shift in range(5):
             found |= spread[shift : shift + shape[0]] if axis == 0 else spread[:, shift : shift + shape[1]]
     return found
