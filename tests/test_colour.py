@@ -16,13 +16,14 @@ from vdmcompress.batch import decode_batches, encode_batches
 from vdmcompress.batch_evaluate import batch_vlb
 from vdmcompress.batch_planes import shape_of
 from vdmcompress.cascade import decode_pixels, encode_pixels
+from vdmcompress.chroma_samples import shrink
 from vdmcompress.colour import KINDS, Colour, colour_bits, from_planes, pop_colours, push_colours, to_planes
 from vdmcompress.engine import Engine
 from vdmcompress.errors import DamagedFileError, VdmError
 from vdmcompress.evaluate import evaluate
 from vdmcompress.preview import preview
 from vdmcompress.pyramid import Planes, components, join, split
-from vdmcompress.subsampling import FULL, SUBSAMPLINGS, half_shape, shrink, upsample
+from vdmcompress.subsampling import FULL, SUBSAMPLINGS, half_shape, upsample
 from vdmcompress.transform import forward_colour
 from vdmcompress.wire import varint
 from vdmcompress.ycc import CONVERSIONS, invert, to_rgb

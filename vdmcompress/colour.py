@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from codec.ans import Stack
 from codec.codecs import Codec, categorical, uniform
+from vdmcompress.chroma_samples import fits, shrink
 from vdmcompress.errors import damaged
 from vdmcompress.pyramid import Planes
-from vdmcompress.subsampling import FULL, SUBSAMPLINGS, Subsampling, fits, shrink, upsample
+from vdmcompress.subsampling import FULL, SUBSAMPLINGS, Subsampling, upsample
 from vdmcompress.transform import forward_colour, inverse_colour
 from vdmcompress.wire import Reader, varint
 from vdmcompress.ycc import CONVERSIONS, Conversion, fit_luma, invert, to_rgb

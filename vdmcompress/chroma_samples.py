@@ -1,0 +1,256 @@
+"""The samples of chroma that a program brought to full resolution: the encoder's side of `subsampling.py`.
+
+JPEG's samples are not to be read off: each pixel is a rounded sum of two or four. From means of pixels,
+sharpened, each line of samples is solved as a whole, the others as they are, so that most pixels come out
+right; rows and columns take turns. PhotoCD's samples are pixels; those that were clipped are told by the
+pixels between them. Pixels that stay unexplained are for the caller: nothing here has to be exact.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vdmcompress.kernels import compiled
+from vdmcompress.subsampling import Subsampling, jpeg_pixel, mirrored, upsample
+
+__all__ = ["fits", "shrink"]
+
+Plane = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+SHARPENED: Final = 4
+"""Steps from the means of pixels to a first guess of JPEG's samples."""
+
+REACH: Final = 2
+"""How far a sample moves at a time."""
+
+PIECE: Final = 128
+"""Rows and columns of the part of a plane that is looked at first."""
+
+SHARE: Final = 0.1
+"""Pixels of it that may be unexplained."""
+
+MISS: Final = 16
+"""Price of a pixel that is one off; to move a sample by one costs 1: it stays where nothing tells."""
+
+SWEEPS: Final = 6
+"""Passes over the samples near pixels that they do not explain yet."""
+
+
+@compiled
+def _fit_line(
+    full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, i: int, doubt: Mask, reach: int
+) -> int:
+    """The samples of line i that explain most pixels, the other lines as they are; how many moved.
+
+    Only samples in doubt move, by `reach` at most.  The best of all combinations (Viterbi 1967).
+    turned: the planes are transposed.
+    """
+    height, width = full.shape
+    h, w = half.shape
+    states = 2 * reach + 1
+    first, last = (max(2 * i - 1, 0), min(2 * i + 2, height - 1)) if rows else (i, i)
+    part, rest = np.zeros((4, w), np.int64), np.zeros((4, w), np.int64)
+    for y in range(first, last + 1):
+        own = y // 2 if rows else y
+        other = min(max(own + 2 * (y % 2) - 1, 0), h - 1)
+        for j in range(w):
+            k = y - first
+            if not rows:
+                part[k, j] = 1
+            elif own == i and other == i:
+                part[k, j] = 4
+            elif own == i:
+                part[k, j], rest[k, j] = 3, half[other, j]
+            elif other == i:
+                part[k, j], rest[k, j] = 1, 3 * np.int64(half[own, j])
+    price, back = np.zeros((w, states), np.int64), np.zeros((w, states), np.int64)
+    for j in range(w):
+        if j > 0 and not doubt[i, j] and not doubt[i, j - 1]:  # nothing to choose
+            price[j], back[j] = 1 << 40, reach
+            price[j, reach] = price[j - 1, reach]
+            continue
+        for state in range(states):
+            value = np.int64(half[i, j]) + state - reach
+            if (state != reach and not doubt[i, j]) or value < 0 or value > 255:
+                price[j, state] = 1 << 40
+                continue
+            alone = np.int64(abs(state - reach))
+            for x in (0, 2 * w - 1):
+                if (x == 0 and j > 0) or (x > 0 and j < w - 1) or x >= width:
+                    continue
+                for y in range(first, last + 1):
+                    if known[y, x] and part[y - first, j] > 0:
+                        own = part[y - first, j] * value + rest[y - first, j]
+                        alone += MISS * (jpeg_pixel(own, own, rows, y if turned else x) - full[y, x]) ** 2
+            if j == 0:
+                price[j, state] = alone
+                continue
+            best = np.int64(1) << 50
+            for before in range(states):
+                total = price[j - 1, before]
+                if total >= best:
+                    continue
+                left = np.int64(half[i, j - 1]) + before - reach
+                for y in range(first, last + 1):
+                    k = y - first
+                    if part[k, j] == 0:
+                        continue
+                    near, far = part[k, j - 1] * left + rest[k, j - 1], part[k, j] * value + rest[k, j]
+                    x = 2 * j - 1
+                    if known[y, x]:
+                        total += MISS * (jpeg_pixel(near, far, rows, y if turned else x) - full[y, x]) ** 2
+                    x = 2 * j
+                    if x < width and known[y, x]:
+                        total += MISS * (jpeg_pixel(far, near, rows, y if turned else x) - full[y, x]) ** 2
+                if total < best:
+                    best = total
+                    back[j, state] = before
+            price[j, state] = best + alone
+    state, moved = int(np.argmin(price[w - 1])), 0
+    for j in range(w - 1, -1, -1):
+        before = back[j, state]
+        if state != reach:
+            moved += 1
+            half[i, j] += state - reach
+        state = before
+    return moved
+
+
+@compiled
+def _fit(full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, doubt: Mask, reach: int) -> int:
+    moved = 0
+    for i in range(len(half)):
+        if doubt[i].any():
+            moved += _fit_line(full, known, rows, turned, half, i, doubt, reach)
+    return moved
+
+
+@compiled
+def _fill(plane: Plane, known: Mask) -> None:
+    """Unknown pixels become means of what lies before them, then of what lies around them."""
+    height, width = plane.shape
+    for turn in range(4):
+        back = turn % 2 == 1
+        for line in range(height):
+            y = height - 1 - line if back else line
+            for place in range(width):
+                x = width - 1 - place if back else place
+                if known[y, x]:
+                    continue
+                total, count = np.int64(0), 0
+                for k, m in ((y, x - 1), (y - 1, x), (y, x + 1), (y + 1, x)):
+                    ahead = (k > y or m > x) != back
+                    if 0 <= k < height and 0 <= m < width and (turn > 1 or known[k, m] or not ahead):
+                        total += plane[k, m]
+                        count += 1
+                if count:
+                    plane[y, x] = (total + count // 2) // count
+
+
+@compiled
+def _sited_explained(full: Plane, known: Mask, half: Plane, i: int, j: int) -> int:
+    """How many known pixels around sample (i, j) come out right."""
+    height, width = full.shape
+    h, w = half.shape
+    right = 0
+    for y in range(max(2 * i - 1, 0), min(2 * i + 2, height)):
+        top, below = y // 2, min((y + 1) // 2, h - 1)
+        for x in range(max(2 * j - 1, 0), min(2 * j + 2, width)):
+            if known[y, x]:
+                k, after = x // 2, min((x + 1) // 2, w - 1)
+                total = np.int64(half[top, k]) + half[top, after] + half[below, k] + half[below, after]
+                right += (total + 2) >> 2 == full[y, x]
+    return right
+
+
+@compiled
+def _sited_sweep(full: Plane, known: Mask, half: Plane) -> int:
+    """Samples whose own pixel says nothing become what the pixels halfway to the next ones say."""
+    height, width = full.shape
+    h, w = half.shape
+    moved = 0
+    for i in range(h):
+        for j in range(w):
+            if known[2 * i, 2 * j]:
+                continue
+            value = np.int64(half[i, j])
+            best, most = value, _sited_explained(full, known, half, i, j)
+            for side in range(8):
+                dy, dx = side // 2 % 2 * (1 - 2 * (side // 4)), (1 - side // 2 % 2) * (1 - 2 * (side // 4))
+                y, x, k, m = 2 * i + dy, 2 * j + dx, i + dy, j + dx
+                if not (0 <= y < height and 0 <= x < width and 0 <= k < h and 0 <= m < w and known[y, x]):
+                    continue
+                new = 2 * np.int64(full[y, x]) - np.int64(half[k, m]) - side % 2
+                if 0 <= new <= 255:
+                    half[i, j] = new
+                    met = _sited_explained(full, known, half, i, j)
+                    if met > most:
+                        best, most = new, met
+            half[i, j] = best
+            moved += best != value
+    return moved
+
+
+def fits(full: Plane, known: Mask, kind: Subsampling) -> bool:
+    """Whether a plane may have been so: what a piece from its middle says."""
+    top, left = ((length - PIECE) // 4 * 2 if length > PIECE else 0 for length in full.shape)
+    part = np.ascontiguousarray(full[top : top + PIECE, left : left + PIECE])
+    inner = np.zeros(part.shape, np.bool_)  # but for what the piece's edges change
+    inner[4:-4, 4:-4] = known[top : top + PIECE, left : left + PIECE][4:-4, 4:-4]
+    wrong = (upsample(shrink(part, inner, kind), kind, *part.shape) != part) & inner
+    return bool(wrong.sum() <= SHARE * inner.sum())
+
+
+def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
+    """Samples uint8 from which `upsample` makes a plane, as nearly as is found; known: pixels that count."""
+    if kind.sited:
+        plane, sure = (np.ascontiguousarray(mirrored(x, kind)) for x in (full, known))
+        half = plane[::2, ::2].copy()
+        for _ in range(SWEEPS):
+            if not _sited_sweep(plane, sure, half):
+                break
+        return np.ascontiguousarray(mirrored(half, kind))
+    height, width = full.shape
+    full = full.copy()
+    _fill(full, known)
+    means = _means(full, kind.rows)
+    half = means
+    for _ in range(SHARPENED):
+        missing = means.astype(np.int16) - _means(upsample(half, kind, height, width), kind.rows)
+        half = (half + missing).clip(0, 255).astype(np.uint8)
+    for _ in range(SWEEPS):
+        wrong = (upsample(half, kind, height, width) != full) & known
+        doubt = _near(wrong, half.shape, kind.rows)
+        moved = _fit(full, known, kind.rows, False, half, doubt, REACH)
+        if kind.rows:
+            turned = np.ascontiguousarray(half.T)
+            moved += _fit(full.T.copy(), known.T.copy(), True, True, turned, doubt.T.copy(), REACH)
+            half = np.ascontiguousarray(turned.T)
+        if not moved:
+            break
+    return half
+
+
+def _means(full: Plane, rows: bool) -> Plane:
+    """Of the pixels that are nearest to each sample."""
+    height, width = full.shape
+    padded = np.pad(full, ((0, height % 2 if rows else 0), (0, width % 2)), mode="edge").astype(np.uint16)
+    total = padded[:, ::2] + padded[:, 1::2]
+    return ((total[::2] + total[1::2] + 2) >> 2 if rows else (total + 1) >> 1).astype(np.uint8)
+
+
+def _near(wrong: Mask, shape: tuple[int, ...], rows: bool) -> Mask:
+    """Samples within two of one that has a part in a wrong pixel."""
+    found = np.zeros(shape, np.bool_)
+    y, x = np.nonzero(wrong)
+    found[y // 2 if rows else y, x // 2] = True
+    for axis in (0, 1) if rows else (1,):
+        spread = np.pad(found, [(2, 2) if axis == k else (0, 0) for k in (0, 1)])
+        found = np.zeros_like(found)
+        for shift in range(5):
+            found |= spread[shift : shift + shape[0]] if axis == 0 else spread[:, shift : shift + shape[1]]
+    return found
