@@ -52,6 +52,25 @@ def picture(height: int, width: int, channels: int) -> Pixels:
     return whole if channels == 3 else np.ascontiguousarray(whole[..., 0])
 
 
+def stored_picture(height: int, width: int, number: int) -> Pixels:
+    """What a program makes of YCC of a colour's number; one pixel was painted over."""
+    from vdmcompress.colour import KINDS
+    from vdmcompress.subsampling import FULL, half_shape, upsample
+    from vdmcompress.ycc import to_rgb
+
+    conversion, kind = KINDS[number]
+    if conversion is None:
+        raise ValueError(f"colour {number} is that of RGB, allowed are those of YCC")
+    half = (height, width) if kind is FULL else half_shape(kind, height, width)
+    chroma = [picture(*half, 1) // 8 + level for level in (130, 125)]
+    if kind is not FULL:
+        chroma = [upsample(plane, kind, height, width) for plane in chroma]
+    stored = np.stack((picture(height, width, 1) // 2 + 50, *chroma), 2)
+    pixels = to_rgb(stored.reshape(-1, 3), conversion).reshape(height, width, 3)
+    pixels[3, 5] ^= 1
+    return pixels
+
+
 def digest(found: Picture) -> str:
     """SHA-256 of shape and pixels; where it is no plain 8-bit grey or RGB, of mode, depth and chunks too."""
     little = found.pixels.astype(found.pixels.dtype.newbyteorder("<"))
@@ -128,6 +147,12 @@ def sound_files() -> dict[str, bytes]:
         "rgb-40x40-direct": diffusion_file(picture(40, 40, 3), "none"),
         "grey-129x128-lanes": diffusion_file(picture(129, 128, 1)),
         "rgb-1x1": diffusion_file(picture(1, 1, 3)),
+        "rgb-17x16-jpeg": diffusion_file(stored_picture(16, 17, 1)),
+        "rgb-21x19-jpeg-420": diffusion_file(stored_picture(19, 21, 2)),
+        "rgb-23x18-jpeg-422": diffusion_file(stored_picture(18, 23, 3), "none"),
+        "rgb-17x18-webp": diffusion_file(stored_picture(18, 17, 4)),
+        "rgb-16x18-photocd": diffusion_file(stored_picture(18, 16, 5)),
+        "rgb-22x20-photocd-420": diffusion_file(stored_picture(20, 22, 8), "all"),
         "webp-rgb": _classical_file(
             np.repeat(ramp[..., None], 3, 2) + np.array([0, 9, 60], np.uint8), Kind.WEBP
         ),
@@ -186,6 +211,7 @@ def damaged_files(sound: dict[str, bytes]) -> dict[str, bytes]:
     top = bytes([*lane[:-1], lane[-1] ^ 0x10])
     noise = np.random.default_rng(1).integers(0, 256, len(lane) // 4 * 4, np.uint8).tobytes() + b"\1" * 8
     _, other = unpack(sound["rgb-64x64-latents"])
+    jpeg, stored = unpack(sound["rgb-21x19-jpeg-420"])
     grey, (webp,) = unpack(sound["webp-grey"])
     png_header, (png,) = unpack(sound["png-grey"])
     claim = sealed(whole[:6] + b"\x80\x80\x01\x80\x80\x01" + whole[8:-4])
@@ -202,6 +228,8 @@ def damaged_files(sound: dict[str, bytes]) -> dict[str, bytes]:
         "other-size": pack(replace(header, width=header.height, height=header.width), [lane]),
         "other-plan": pack(replace(header, plan=2 - header.plan), [lane]),
         "no-such-plan": pack(replace(header, plan=2**32 - 1), [lane]),
+        "no-colour": pack(replace(header, plan=header.plan + 5), [lane]),
+        "colour-left-out": pack(replace(jpeg, plan=jpeg.plan - 5), stored),
         "other-lanes": pack(replace(header, lanes=2), [lane[:middle], lane[middle:]]),
         "grey-flag": pack(replace(header, channels=1), [lane]),
         "no-such-model": pack(replace(header, model=bytes(8)), [lane]),

@@ -12,6 +12,7 @@ from vdmcompress import api, model_file, model_search
 from vdmcompress.container import pack, peek, unpack
 from vdmcompress.errors import DamagedFileError, ModelMissingError, VdmError
 from vdmcompress.header import Kind
+from vdmcompress.path import PLANS
 from vdmcompress.picture import Mode
 
 tiny_model = model_support.tiny_model
@@ -43,6 +44,8 @@ def test_all_that_a_file_can_hold_is_there():
     assert {header.depth for header in headers} >= {1, 4, 8, 16}
     assert {header.mode for header in headers if header.alpha} == {Mode.GREY_ALPHA, Mode.RGBA}
     assert any(chunk.late for header in headers for chunk in header.chunks)
+    colours = {PLANS[header.plan].coloured for header in headers if header.kind is Kind.DIFFUSION}
+    assert colours == {False, True}
     with_text = [name for name in SOUND if b"Title\0" in SOUND[name]]
     assert "rgb-20x18-metadata-stored" in with_text
     assert b"long long" not in SOUND["grey-18x22-metadata"]  # compressed
@@ -58,7 +61,9 @@ def test_damaged_files_have_their_error(name):
     assert corpus.outcome(DAMAGED[name]) == EXPECTED["damaged"][name]
 
 
-@pytest.mark.parametrize("name", ["rgb-17x12", "grey-129x128-lanes", "la-21x20-alpha-metadata"])
+@pytest.mark.parametrize(
+    "name", ["rgb-17x12", "grey-129x128-lanes", "la-21x20-alpha-metadata", "rgb-21x19-jpeg-420"]
+)
 def test_the_encoder_still_writes_them(name):
     """Golden the other way round: a change of the bytes is a change of the format."""
     assert corpus.diffusion_file(api.decode_picture(SOUND[name], threads=1)) == SOUND[name]

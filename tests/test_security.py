@@ -14,7 +14,8 @@ WATCHED = """
 import sys
 from fuzz import corpus
 sound, damaged = corpus.load("sound"), corpus.load("damaged")
-for data in (sound["rgb-17x12"], sound["rgb-16bit"], damaged["noise"]):  # imports and compiles
+first = ("rgb-17x12", "rgb-16bit", "rgb-21x19-jpeg-420", "rgb-22x20-photocd-420")
+for data in (*map(sound.get, first), damaged["noise"]):  # imports and compiles
     corpus.outcome(data)
 met = []
 def watch(event, arguments):
