@@ -1,6 +1,7 @@
 """Pixels that once were YCC: conversions and upsampling as programs compute them, inverses, exceptions."""
 
 import io
+import json
 import zlib
 from dataclasses import replace
 
@@ -407,13 +408,16 @@ def test_the_command_finds_a_jpeg_out(vdmc, tmp_path):
     """A JPEG given as such and the PNG of its pixels: smaller than as RGB, and back to the same pixels."""
     pixels = once(model_support.photo(96, 128), format="JPEG", quality=90)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    sizes = {}
+    sizes, guesses = {}, {}
     for how in ("auto", "rgb"):
         made, back = tmp_path / f"{how}.vdm", tmp_path / f"{how}.png"
         assert vdmc("encode", "-e", "1", "--colour", how, tmp_path / "a.png", "-o", made).exit_code == 0
         assert vdmc("decode", made, "-o", back).exit_code == 0
         np.testing.assert_array_equal(np.asarray(Image.open(back)), pixels)
         sizes[how] = made.stat().st_size
+        told = vdmc("encode", "-n", "--json", "--colour", how, tmp_path / "a.png").stdout
+        guesses[how] = json.loads(told.splitlines()[0])["bytes_out_estimate"]
     assert sizes["auto"] < 0.85 * sizes["rgb"]
+    assert guesses["auto"] == pytest.approx(0.65 * guesses["rgb"], rel=0.01)
     told = vdmc("eval", "-e", "1", tmp_path / "a.png")
     assert "JPEG 4:2:0" in told.stdout

@@ -31,7 +31,16 @@ from vdmcompress.transform import forward_colour, inverse_colour
 from vdmcompress.wire import Reader, varint
 from vdmcompress.ycc import CONVERSIONS, Conversion, fit_luma, invert, to_rgb
 
-__all__ = ["YCOCG", "Colour", "colour_bits", "from_planes", "pop_colours", "push_colours", "to_planes"]
+__all__ = [
+    "YCOCG",
+    "Colour",
+    "colour_bits",
+    "from_planes",
+    "likely",
+    "pop_colours",
+    "push_colours",
+    "to_planes",
+]
 
 Pixels = NDArray[np.uint8]
 IntArray = NDArray[np.int16]
@@ -93,14 +102,19 @@ def to_planes(pixels: Pixels, seek: bool = True) -> tuple[Planes, Colour]:
     """
     if seek and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         flat = np.ascontiguousarray(pixels).reshape(-1, 3)
-        sample = flat[:: max(1, len(flat) // SAMPLE)]
-        for conversion in CONVERSIONS:
-            if len(flat) < LEAST or invert(sample, conversion, len(sample) // 32) is None:
-                continue
+        for conversion in likely(flat):
             found = invert(flat, conversion, len(flat) // RARE)
             if found is not None:
                 return _as_stored(pixels, *found, conversion)
     return Planes(forward_colour(pixels)), YCOCG
+
+
+def likely(pixels: Pixels) -> list[Conversion]:
+    """The conversions that nearly all of a sample of pixels uint8 (n, 3) may come from; mostly none."""
+    if len(pixels) < LEAST:
+        return []
+    sample = pixels[:: max(1, len(pixels) // SAMPLE)]
+    return [each for each in CONVERSIONS if invert(sample, each, len(sample) // 32) is not None]
 
 
 def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion) -> tuple[Planes, Colour]:
