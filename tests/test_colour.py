@@ -22,6 +22,7 @@ from vdmcompress.colour import KINDS, Colour, colour_bits, from_planes, pop_colo
 from vdmcompress.engine import Engine
 from vdmcompress.errors import DamagedFileError, VdmError
 from vdmcompress.evaluate import evaluate
+from vdmcompress.measure.views import look
 from vdmcompress.preview import preview
 from vdmcompress.pyramid import Planes, components, join, split
 from vdmcompress.subsampling import FULL, SUBSAMPLINGS, half_shape, upsample
@@ -300,6 +301,18 @@ def test_the_bound_is_that_of_the_planes(tiny_model):
     found = evaluate(scene(2), tiny_model, 1)
     assert found["coded_bits"] == pytest.approx(found["vlb_bits"], rel=0.02)
     assert {row["values"] for row in found["rows"] if row["scale"] == 0} == {64 * 96 // 4}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_map_of_bits_sums_to_the_bound(tiny_model, number):
+    """The page shows them too: bands of one component, and the list of exceptions."""
+    pixels = scene(number).copy()
+    pixels[::9, ::7] ^= 1
+    found = evaluate(pixels, tiny_model, 1)
+    assert found["colour"] == Colour(number).name
+    assert colour_bits([to_planes(pixels)[1]]) > 100
+    seen = look(pixels, found["plan"], tiny_model, "auto", 1)
+    assert seen.bits.sum() == pytest.approx(found["vlb_bits"], rel=1e-9)
 
 
 def test_colours_of_a_batch(tiny_model):

@@ -43,6 +43,7 @@ from vdmcompress.transform import (
 Band = NDArray[np.int16]
 Pixels = NDArray[np.uint8]
 Progress = Callable[[float, float, str], None]
+Images = Sequence[tuple[Planes, Colour]]
 
 TOP_SCALE = 72
 """Scale index of the last values before anything is learned: 32 grey levels."""
@@ -101,12 +102,7 @@ class BatchCascade:
         ]
 
     def push(
-        self,
-        stack: Stack,
-        found: Sequence[tuple[Planes, Colour]],
-        ledger: Ledger,
-        costs: NDArray[np.float64],
-        told: Told,
+        self, stack: Stack, found: Images, ledger: Ledger, costs: NDArray[np.float64], told: Told
     ) -> None:
         """Push images of one size; adds to costs what is known of each one's bits."""
         colours = [colour for _, colour in found]
@@ -119,12 +115,7 @@ class BatchCascade:
                 push_colours(stack, colours)
 
     def _push_alike(
-        self,
-        stack: Stack,
-        found: Sequence[tuple[Planes, Colour]],
-        ledger: Ledger,
-        costs: NDArray[np.float64],
-        told: Told,
+        self, stack: Stack, found: Images, ledger: Ledger, costs: NDArray[np.float64], told: Told
     ) -> None:
         """Push images with chroma of the same resolution."""
         count, subsampling = len(found), found[0][1].subsampling

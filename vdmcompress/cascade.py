@@ -46,11 +46,12 @@ Progress = Callable[[float, float, str], None]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What `encode_pixels` gives: the lanes of the stack, the plan, the ledger of pushes minus pops."""
+    """What `encode_pixels` gives: lanes of the stack, plan, ledger of pushes minus pops, colour of planes."""
 
     lanes: list[bytes]
     plan: int
     ledger: Ledger
+    colour: Colour = YCOCG
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def encode_pixels(
                     top_codec(component, plane.shape).push(stack, plane)
                 if cascade.plan.coloured:
                     push_colours(stack, [found])
-            return Encoded(stack.to_lanes(), index, ledger)
+            return Encoded(stack.to_lanes(), index, ledger, found)
     raise VdmError("no plan fits: the last plan borrows nothing, so this is a defect; please report it")
 
 

@@ -20,7 +20,7 @@ from codec.bits_back import columns
 from vdmcompress.band_chain import BandChain
 from vdmcompress.batch_chain import BatchChain
 from vdmcompress.cascade import Cascade, Encoded, encode_pixels
-from vdmcompress.colour import colour_bits, to_planes
+from vdmcompress.colour import Colour, colour_bits, to_planes
 from vdmcompress.conditionals import band_name
 from vdmcompress.diffusion import FACTORS16, gaussian_kl, mixture_code_length
 from vdmcompress.engine import Engine
@@ -153,11 +153,19 @@ def band_vlb(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -
     return found
 
 
+def planes_of(pixels: NDArray[np.uint8], plan: int) -> tuple[Planes, Colour]:
+    """The planes of an image as a file with this plan has them."""
+    return to_planes(pixels, PLANS[plan].coloured)
+
+
 def chains(
-    pixels: NDArray[np.uint8], plan: int, engine: Engine, threads: int, seed: int = 0
+    found: tuple[Planes, Colour], plan: int, engine: Engine, threads: int, seed: int = 0
 ) -> Iterator[tuple[BandChain, Band, np.random.Generator]]:
-    """The chain of each band with its data and a seeded generator: scale by scale, HL, LH, HH."""
-    planes, colour = to_planes(pixels, PLANS[plan].coloured)
+    """The chain of each band with its data and a seeded generator: scale by scale, HL, LH, HH.
+
+    found: what `planes_of` gives.
+    """
+    planes, colour = found
     cascade = Cascade(engine, planes.channels, PLANS[plan], threads, colour)
     for scale in range(len(pyramid_shapes(*planes.size)) - 1):
         size = planes.size
@@ -183,7 +191,8 @@ def vlb_rows(
     """
     rows: list[dict[str, Any]] = []
     done, whole = 0, math.prod(pixels.shape[:2])
-    for chain, d, rng in chains(pixels, plan, engine, threads, seed):
+    found = planes_of(pixels, plan)
+    for chain, d, rng in chains(found, plan, engine, threads, seed):
         name = band_name(chain.scale, chain.band)[-2:]
         n = math.prod(chain.shape) * chain.components
         head = {"scale": chain.scale, "band": name, "values": n, "drawn": chain.levels > 1}
@@ -195,7 +204,7 @@ def vlb_rows(
     positions = math.prod(pyramid_shapes(*pixels.shape[:2])[-1])
     top = sum(positions * math.log2(low_range(c)[1]) for c in range(channels))
     if PLANS[plan].coloured:
-        top += colour_bits([to_planes(pixels)[1]])
+        top += colour_bits([found[1]])
     row = {"scale": None, "band": "top", "level": 0, "values": channels * positions, "vlb_bits": top}
     row |= {"drawn": False}
     rows.append(row | {"positions": positions, "calibration": None, "network_calibration": None})
@@ -235,7 +244,7 @@ def evaluate(
         "height": pixels.shape[0],
         "channels": channels,
         "plan": encoded.plan,
-        "colour": to_planes(pixels, PLANS[encoded.plan].coloured)[1].name,
+        "colour": encoded.colour.name,
         "vlb_bits": sum(r["vlb_bits"] for r in rows),
         "coded_bits": ledger.bits,
         "head_bits": 8 * payload - ledger.bits,

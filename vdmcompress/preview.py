@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.picture import Samples
-from vdmcompress.transform import haar_forward, pyramid_shapes
+from vdmcompress.transform import pyramid_shapes
 
 __all__ = ["SCALES", "preview"]
 
@@ -29,9 +29,6 @@ def preview(pixels: Samples, scale: int) -> NDArray[np.uint8]:
         opaque = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
         return np.dstack((preview(opaque, scale), preview(pixels[:, :, -1], scale)))
     planes, colour = to_planes(np.ascontiguousarray(pixels))
-    if scale == 1:
-        return from_planes(planes, colour)
-    low = split(planes, colour.subsampling).ll if len(pyramid_shapes(*planes.size)) > 1 else planes.full
-    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*pixels.shape[:2])) - 1) - 1):
-        low = haar_forward(low).ll
-    return from_planes(Planes(low), colour, clip=True)
+    for _ in range(min(SCALES.index(scale), len(pyramid_shapes(*planes.size)) - 1)):
+        planes = Planes(split(planes, colour.subsampling).ll)
+    return from_planes(planes, colour, clip=scale > 1)

@@ -183,7 +183,7 @@ class _Clock:
         self.repeats = 1
         self.progress: Progress | None = None
         self._megapixels = megapixels
-        self._guesses = {name: TYPICAL.get(name.rstrip("+rgb"), 1.0) for name in names}
+        self._guesses = {name: TYPICAL.get(name.removesuffix("+").removesuffix("rgb"), 1.0) for name in names}
         self._known: dict[str, tuple[float, float, float]] = {}
         self._done: dict[tuple[str, Path], int] = {}
         self._seconds = 0.0

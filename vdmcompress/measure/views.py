@@ -1,7 +1,7 @@
 """Where the bits of an image go, and what the model sees and expects level by level, as arrays to look at.
 
 The map is of the VLB's terms: what coding a value costs on average over the noise of the latents.  For bands
-without latents these are the code lengths themselves.
+without latents these are the code lengths themselves.  What tells the colour of planes is spread over all.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.band_chain import BandChain
+from vdmcompress.colour import colour_bits
 from vdmcompress.conditionals import band_name
 from vdmcompress.engine import Engine
-from vdmcompress.evaluate import Term, band_terms, chains
+from vdmcompress.evaluate import Term, band_terms, chains, planes_of
 from vdmcompress.model_file import Model
+from vdmcompress.path import PLANS
 from vdmcompress.transform import low_range, pyramid_shapes
 
 Pixels = NDArray[np.uint8]
@@ -57,8 +59,9 @@ def look(pixels: Pixels, plan: int, model: Model, device: str, threads: int, blo
     height, width = pixels.shape[:2]
     bits = np.zeros((-(-height // block), -(-width // block)))
     levels: list[LevelView] = []
+    found = planes_of(pixels, plan)
     with Engine(model, threads, device) as engine:
-        for chain, d, rng in chains(pixels, plan, engine, threads):
+        for chain, d, rng in chains(found, plan, engine, threads):
             views, spent = _band(chain, list(band_terms(chain, d, rng)), pixels.size)
             bits += in_blocks(spent, 2 << chain.scale, (height, width), block)
             levels += views
@@ -67,6 +70,8 @@ def look(pixels: Pixels, plan: int, model: Model, device: str, threads: int, blo
     each = sum(math.log2(low_range(c)[1]) for c in range(components))
     step = 1 << (len(pyramid_shapes(height, width)) - 1)
     bits += in_blocks(np.full(shape, each), step, (height, width), block)
+    if PLANS[plan].coloured:
+        bits += colour_bits([found[1]]) / bits.size
     order = {"HL": 0, "LH": 1, "HH": 2}
     levels.sort(key=lambda view: (-view.scale, order[view.band], -view.level))
     return Views(bits, levels)
