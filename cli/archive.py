@@ -14,6 +14,7 @@ from cli.archive_read import extract, list_, verify
 from cli.progress import progress_bar
 from cli.report import PRE_RELEASE, Report, printable
 from cli.sources import IMAGE_SUFFIXES, STREAM, Selection
+from cli.streams import IS_FOLDER
 
 if TYPE_CHECKING:
     from vdmcompress.archive.create import Source
@@ -119,13 +120,13 @@ def create(
         raise click.UsageError("no images found: nothing to put into an archive")
     from vdmcompress.archive import create as creation
     from vdmcompress.archive.grouping import DEFAULT_GROUP
+    from vdmcompress.errors import UsageError
 
-    report.note(PRE_RELEASE)
     start = time.perf_counter()
 
     def failed(name: str, error: Exception) -> None:
         with report.file(Path(name)):
-            raise error
+            raise UsageError(IS_FOLDER) if isinstance(error, IsADirectoryError) else error
 
     def noted(name: str, text: str) -> None:
         report.note(f"{printable(name)}: {text}")
@@ -164,6 +165,7 @@ def create(
         "bpd": 8 * made.size / made.values,
         "seconds": time.perf_counter() - start,
     }
+    report.note(PRE_RELEASE)
     again = f" ({made.resumed} finished before)" if made.resumed else ""
     report.codes += [0] * made.images
     groups = f"{made.groups:,} group{'s' * (made.groups > 1)}"

@@ -16,6 +16,9 @@ from vdmcompress.container import longest
 from vdmcompress.errors import LimitError, UsageError, VdmError
 from vdmcompress.header import DEFAULT_LIMITS, Limits
 
+IS_FOLDER: Final = "is a folder; -r takes the files in it"
+"""Said of an input that is one, where -r was not given."""
+
 START_BYTES: Final = 1 << 25
 """So much of a compressed file is read before its beginning is asked whether there can be more."""
 
@@ -54,7 +57,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     if path.is_dir():
-        raise UsageError("is a folder; -r takes the files in it")
+        raise UsageError(IS_FOLDER)
     with path.open("rb") as file:
         yield file
 
