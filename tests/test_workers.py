@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -100,7 +101,10 @@ def test_files_are_decoded_in_workers(tmp_path):
 def test_a_signal_stops_all_and_leaves_whole_files_only(tmp_path, number):
     for name in ("a", "slow", "z"):
         (tmp_path / f"{name}.png").touch()
-    process = start("-j", 2, tmp_path / "a.png", tmp_path / "slow.png", start_new_session=True)
+    heard = partial(signal.signal, number, signal.SIG_DFL)  # a shell's background jobs ignore SIGINT
+    process = start(
+        "-j", 2, tmp_path / "a.png", tmp_path / "slow.png", start_new_session=True, preexec_fn=heard
+    )
     deadline = time.monotonic() + 120
     started = tmp_path / "slow.started"
     assert process.stdout is not None
