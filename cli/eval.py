@@ -82,7 +82,7 @@ def evaluate(
 class Setting:
     """How a set is coded.
 
-    model: the one that is wanted, None for what `choice.models_for` finds.  latents: keys of `path.ORDERS`,
+    model: the one that is wanted, None for what `choice.models_of` finds.  latents: keys of `path.ORDERS`,
     the smallest file of each image counts.
     """
 

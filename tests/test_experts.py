@@ -10,7 +10,7 @@ import torch
 from tests import phase_support
 from tests.model_support import synthetic
 from tests.phase_support import SLOTS, inputs, phase, shaken
-from vdmcompress.network import Denoiser
+from vdmcompress.network import Denoiser, evaluate
 from vdmcompress.path import NoisePath
 from vdmcompress.train.config import load_config
 from vdmcompress.train.data import stack_batch
@@ -110,3 +110,41 @@ def test_experts_go_on_from_experts(folder, tmp_path):
     assert isinstance(graph, Experts)
     phase("experts", folder, tmp_path / "again", start=tmp_path / "experts.pt")
     assert isinstance(load_graph(tmp_path / "again" / "experts.pt", graph.config), Experts)
+
+
+def test_a_step_that_can_be_recorded_is_the_step(config):
+    """Without a GPU nothing is recorded, but the call is the same: gradients, clipping, both optimisers."""
+    config = replace(config, train=replace(config.train, batch=1, steps=50, bfloat16=False))
+    recorded = replace(config, train=replace(config.train, recorded=True))
+    trainers = [ExpertsTrainer(c, torch.device("cpu"), Experts(c.network)) for c in (config, recorded)]
+    assert [t.calls is None for t in trainers] == [True, False]
+    batch = stack_batch([synthetic(0)[:32, :32]], 0)
+    for step in range(3):
+        found = []
+        for trainer in trainers:
+            trainer.draw = lambda chance, samples, rng: np.full(samples, TOPS[-1])
+            found += trainer.train_step(batch)
+        (bits, _), (other, _) = (info.terms[TOPS[-1]] for info in found)
+        assert bits == pytest.approx(other, abs=1e-5), step
+        assert found[0].norm == pytest.approx(found[1].norm, rel=1e-4)
+    for one, other in zip(*(t.model.parameters() for t in trainers), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    moved = zip(trainers[0].model.parameters(), Experts(config.network).parameters(), strict=True)
+    assert any((a != b).any() for a, b in moved)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_a_recorded_step_is_the_step(config):
+    """Steps after the second are played: the loss falls as without recording."""
+    train = replace(config.train, batch=1, steps=50, bfloat16=False)
+    device, batch = torch.device("cuda"), stack_batch([synthetic(0)[:32, :32]], 0)
+    found = []
+    for recorded in (False, True):
+        run = replace(config, train=replace(train, recorded=recorded))
+        trainer = ExpertsTrainer(run, device, Experts(run.network))
+        trainer.model.graph = evaluate
+        trainer.draw = lambda chance, samples, rng: np.full(samples, TOPS[-1])
+        steps = [info for _ in range(6) for info in trainer.train_step(batch)] + trainer.settle()
+        found.append([info.terms[TOPS[-1]][0] for info in steps])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[0][-1] < found[0][0]

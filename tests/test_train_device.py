@@ -148,7 +148,7 @@ def test_small_images_have_the_draws_of_the_cpu(device):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_copies_are_altered_photographs(workers):
     given = [synthetic(i) for i in range(2)]
-    for image, pixels in itertools.islice(copies_without_end(given, 3, workers), 4):
+    for image, _, pixels in itertools.islice(copies_without_end(given, 3, workers), 4):
         assert pixels.shape == given[image].shape
         assert (pixels != given[image]).any()
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vdmcompress.border import guarded
-from vdmcompress.choice import models_for
+from vdmcompress.choice import models_of
 from vdmcompress.chunks import pack_section
 from vdmcompress.classical import decode_classical, encode_classical, may_beat
 from vdmcompress.container import Data, holds, pack, peek, unpack
@@ -68,7 +68,7 @@ def encode(
     2 and 4 being alpha; a Pillow image of mode 1, L, LA, P, RGB, RGBA or I;16, with the ICC profile, EXIF,
     XMP, resolution and transparency of its info; or a Picture. effort: 1 (fastest) to 9 (smallest), see
     `efforts.py`; it decides what model and latents are unless these are given. model: a name, a hash or a
-    path, "auto" or None for what `choice.models_for` finds. latents: which scales code with chains of
+    path, "auto" or None for what `choice.models_of` finds. latents: which scales code with chains of
     latents, a key of `path.ORDERS`: one (the third-finest), all or none. colour: auto looks for the YCC that
     the pixels once were (`colour.py`), rgb does not. threads: default all processors.
     device: auto, cpu or cuda; neither alters the bytes. verify: decode the bytes and compare. progress:
@@ -89,7 +89,7 @@ def encode(
     chosen, data, beside = None, b"", 0
     if by_diffusion(picture):
         ways = wanted.latents if latents is None else (latents,)
-        for name in models_for(picture.height, picture.width, wanted, model):
+        for name in models_of(picture, wanted, model, colour):
             tried = _load_model(name)
             for way in ways:
                 file = _encode_diffusion(picture, tried, ORDERS[way], colour, work)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ __all__ = [
     "pop_colours",
     "push_colours",
     "to_planes",
+    "was_stored",
 ]
 
 Pixels = NDArray[np.uint8]
@@ -115,6 +116,15 @@ def likely(pixels: Pixels) -> list[Conversion]:
         return []
     sample = pixels[:: max(1, len(pixels) // SAMPLE)]
     return [each for each in CONVERSIONS if invert(sample, each, len(sample) // 32) is not None]
+
+
+def was_stored(pixels: NDArray[Any]) -> bool:
+    """Whether pixels (H, W) or (H, W, 3) seem to have been YCC once, from a sample of them."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        return False
+    count = pixels.shape[0] * pixels.shape[1]
+    places = np.arange(0, count, max(1, count // SAMPLE))
+    return count >= LEAST and bool(likely(pixels[np.unravel_index(places, pixels.shape[:2])]))
 
 
 def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion) -> tuple[Planes, Colour]:

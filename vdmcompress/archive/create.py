@@ -123,7 +123,7 @@ def create(
 
     sources: paths, or pairs of a name and a path, array, Pillow image or Picture; read one after the other,
     when their turn comes.  effort, model, latents, threads, device, verify, memory, limits: as in `encode`;
-    without a model, `choice.models_for` says which are tried.  strip: leave metadata out.  group: when a
+    without a model, `choice.models_of` says which are tried.  strip: leave metadata out.  group: when a
     group is full.  jobs: processes.  runner: where groups are coded instead, for example `cluster.Cluster`.
     embed_model: put the models that were used into the archive.  resume: go on with what an interrupted call
     with the same settings, `strip` and `verify` among them, has finished.  force: replace an existing file.

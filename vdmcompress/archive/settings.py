@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vdmcompress.api import by_diffusion
 from vdmcompress.archive.directory import Member
-from vdmcompress.choice import models_for
+from vdmcompress.choice import models_for, models_of
 from vdmcompress.decoding import check_work
 from vdmcompress.efforts import DEFAULT_EFFORT, effort_of
 from vdmcompress.errors import UsageError
@@ -60,7 +60,7 @@ class GroupSettings:
         """Names of the models that may code a picture; none where diffusion does not serve it."""
         if not by_diffusion(picture):
             return ()
-        return models_for(picture.height, picture.width, effort_of(self.effort), self.model)
+        return models_of(picture, effort_of(self.effort), self.model)
 
     @property
     def large_models(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from vdmcompress import model_search
-from vdmcompress.choice import models_for
+from vdmcompress.choice import models_of
 from vdmcompress.efforts import Effort
 from vdmcompress.measure.evaluation import evaluate_picture
 from vdmcompress.model_file import Model
@@ -18,7 +18,7 @@ from vdmcompress.picture import Picture
 class Chooser:
     """Evaluates pictures as `encode` codes them; keeps the models that it has loaded.
 
-    effort: whose model is tried.  wanted: a model by name or path, None for those of `choice.models_for`.
+    effort: whose model is tried.  wanted: a model by name or path, None for those of `choice.models_of`.
     """
 
     def __init__(self, effort: Effort, wanted: str | None = None) -> None:
@@ -38,7 +38,7 @@ class Chooser:
 
         Raises what `evaluate_picture` and `load_model` raise.
         """
-        names = models_for(picture.height, picture.width, self.effort, self.wanted)
+        names = models_of(picture, self.effort, self.wanted, colour)
         tried = []
         for index, name in enumerate(names):
 

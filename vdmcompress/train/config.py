@@ -37,6 +37,9 @@ class TrainConfig:
     long to adapt (`neighbours.py`); only where no band has latents.
     bfloat16: stem and blocks compute in bfloat16 while training, which processors with dot products of that
     type do at up to twice the rate; weights, averages and validation stay in float32.
+    stored: train on photographs as a JPEG or a PhotoCD stores them: luma and chroma, mostly at half the
+    resolution (`stored.py`).
+    recorded: steps of the phase `experts` beside a GPU are recorded once and played (`recorded.py`).
     validate_every, save_every: in steps.  valid_crop: side in pixels of validation images' centre crops.
     """
 
@@ -64,6 +67,8 @@ class TrainConfig:
     group: int = 16
     neighbours: bool = False
     bfloat16: bool = False
+    stored: bool = False
+    recorded: bool = False
     seed: int = 1
 
     @property

@@ -30,11 +30,12 @@ from vdmcompress.errors import UsageError
 from vdmcompress.model_file import CORRECTOR_TENSORS, SUFFIX, Model, read_model
 from vdmcompress.train.augment import augment
 from vdmcompress.train.config import CorrectConfig, RunConfig, load_config
-from vdmcompress.train.correct_samples import Samples, collect, measure
+from vdmcompress.train.correct_samples import Image, Samples, collect, measure
 from vdmcompress.train.data import load_images
 from vdmcompress.train.export import mixture16, write_model
 from vdmcompress.train.run import Job
 from vdmcompress.train.small import load_small, split_small
+from vdmcompress.train.stored import drawn
 
 Integers = NDArray[np.int32]
 
@@ -125,7 +126,7 @@ def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]], units: in
     return replace(model, tensors=tensors)
 
 
-def images_of(folders: Sequence[Path], run: RunConfig, valid: bool = False) -> list[NDArray[np.uint8]]:
+def images_of(folders: Sequence[Path], run: RunConfig, valid: bool = False) -> Sequence[Image]:
     """Images to learn from, augmented, or with `valid` to measure on: photographs, or groups of small images.
 
     Groups are of all sizes up to `GROUP`, so that there is much of the beginning of a strip and of its end.
@@ -141,11 +142,11 @@ def images_of(folders: Sequence[Path], run: RunConfig, valid: bool = False) -> l
         cuts = [*edges, len(small)]
         return [small[first:last] for first, last in itertools.pairwise(cuts)]
     images = load_images(list(folders))
-    if valid:
-        return images
-    stride = max(1, len(images) // config.images)
     rng = np.random.default_rng(config.seed)
-    return [augment(image, rng) for image in images[::stride][: config.images]]
+    if not valid:
+        stride = max(1, len(images) // config.images)
+        images = [augment(image, rng) for image in images[::stride][: config.images]]
+    return [drawn(image, rng) for image in images] if run.train.stored else images
 
 
 def train_correct(config_path: Path, job: Job) -> None:

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from codec import adaptive, corrector, gaussian
 from codec.gaussian import Bins
+from vdmcompress import evaluate
 from vdmcompress.band_chain import BandChain
-from vdmcompress.cascade import Cascade
+from vdmcompress.colour import YCOCG, Colour
 from vdmcompress.engine import Engine
-from vdmcompress.path import ORDERS, PLANS
+from vdmcompress.path import ORDERS
+from vdmcompress.pyramid import Planes
 from vdmcompress.train.config import CorrectConfig
-from vdmcompress.transform import forward_colour, haar_forward, pyramid_shapes
+from vdmcompress.transform import forward_colour
 
 Integers = NDArray[np.int32]
+Image = NDArray[np.uint8] | tuple[Planes, Colour]
 _NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
 _FLOOR = 18
 
@@ -87,21 +90,17 @@ def corrector_inputs(x: Integers, bins: Bins, adapted: Bins, columns: int) -> li
 
 
 def chains(
-    images: list[NDArray[np.uint8]], engine: Engine, scales: int
+    images: Sequence[Image], engine: Engine, scales: int
 ) -> Iterator[tuple[BandChain, int, NDArray[np.int16]]]:
     """Every band of the images as it is coded directly: its chain, its row and its coefficients."""
-    model = engine.model
-    for pixels in images:
-        planes = forward_colour(pixels)
-        cascade = Cascade(engine, len(planes), PLANS[ORDERS["none"][0]], engine.threads)
-        for scale in range(min(scales, len(pyramid_shapes(*planes.shape[1:])) - 1)):
-            bands, size = haar_forward(planes), (planes.shape[1], planes.shape[2])
-            details = (bands.hl, bands.lh, bands.hh)
-            for band in range(3):
-                step = next(s for s in model.path.steps if s.band == band and s.top)
-                chain = cascade.chain(scale, band, (bands.ll, *details[:band]), size)
-                yield chain, model.row(scale, step.slot), details[band]
-            planes = bands.ll
+    model, plan = engine.model, ORDERS["none"][0]
+    for image in images:
+        found = image if isinstance(image, tuple) else (Planes(forward_colour(image)), YCOCG)
+        for chain, d, _ in evaluate.chains(found, plan, engine, engine.threads):
+            if chain.scale >= scales:
+                break
+            step = next(s for s in model.path.steps if s.band == chain.band and s.top)
+            yield chain, model.row(chain.scale, step.slot), d
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,14 @@ class Strip:
     bins: Bins
 
 
-def strips(images: list[NDArray[np.uint8]], engine: Engine, scales: int) -> Iterator[Strip]:
-    """Every strip of the images (H, W, 3), and of groups (n, S, S, 3) of whole small images.
+def strips(images: Sequence[Image], engine: Engine, scales: int) -> Iterator[Strip]:
+    """Every strip of images, pixels (H, W, 3) or planes, and of groups (n, S, S, 3) of whole small images.
 
     The network sees each small image alone; its bands lie one below the other, so that statistics that adapt
     go on from image to image.
     """
     for image in images:
-        if image.ndim == 4:
+        if not isinstance(image, tuple) and image.ndim == 4:
             alone = [list(strips([small], engine, scales)) for small in image]
             yield from (joined(parts) for parts in zip(*alone, strict=True))
             continue
@@ -144,9 +143,7 @@ def joined(parts: Sequence[Strip]) -> Strip:
     return Strip(parts[0].row, x, parts[0].columns, bins)
 
 
-def collect(
-    images: list[NDArray[np.uint8]], engine: Engine, config: CorrectConfig
-) -> dict[int, list[list[Samples]]]:
+def collect(images: Sequence[Image], engine: Engine, config: CorrectConfig) -> dict[int, list[list[Samples]]]:
     """Samples by row, then image, then component: at most `config.positions` of each band."""
     rng = np.random.default_rng(config.seed)
     found: dict[int, list[list[Samples]]] = {}
@@ -160,9 +157,7 @@ def collect(
     return found
 
 
-def measure(
-    images: list[NDArray[np.uint8]], engine: Engine, scales: int
-) -> dict[int, tuple[float, float, int]]:
+def measure(images: Sequence[Image], engine: Engine, scales: int) -> dict[int, tuple[float, float, int]]:
     """Of each row: code length in bits without and with its corrector, as coded, and the number of values."""
     found: dict[int, tuple[float, float, int]] = {}
     for strip in strips(images, engine, scales):

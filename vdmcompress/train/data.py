@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vdmcompress.errors import UsageError
 from vdmcompress.train.augment import augment
+from vdmcompress.train.stored import HALVED, as_stored, stored_bands
 from vdmcompress.transform import Bands, forward_colour, haar_forward
 
 Band = NDArray[np.int32] | torch.Tensor
@@ -127,6 +128,14 @@ def stack_batch(crops: list[NDArray[np.uint8]], scale: int) -> Batch:
     return Batch(scale, join("ll"), join("hl"), join("lh"), join("hh"), components)
 
 
+def stored_batch(crops: list[NDArray[np.uint8]], scale: int, rng: np.random.Generator) -> Batch:
+    """Bands of equal crops of even sides as a file stores them; all with halved chroma, or none."""
+    half = bool(rng.random() < HALVED)
+    parts = [stored_bands(as_stored(crop, half, rng), half, scale) for crop in crops]
+    ll, hl, lh, hh = (np.stack([part[i] for part in parts]) for i in range(4))
+    return Batch(scale, ll, hl, lh, hh, 1 if half and scale == 0 else 3)
+
+
 def random_crop(image: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A crop of size x size, flipped, transposed and augmented at random."""
     h, w = image.shape[:2]
@@ -147,7 +156,7 @@ class Crops:
 
     images: uint8 (H, W, 3) each, drawn in proportion to their area.  samples: of a batch, `group` crops each.
     crop: side of a crop in band positions; crops are at most 512 pixels and at most the image.  scales:
-    probabilities of the scales.  grey: share of grey batches.
+    probabilities of the scales.  grey: share of grey batches.  stored: crops as a JPEG or PhotoCD has them.
     """
 
     images: list[NDArray[np.uint8]]
@@ -157,6 +166,7 @@ class Crops:
     grey: float
     seed: int
     group: int = 1
+    stored: bool = False
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
@@ -169,6 +179,8 @@ class Crops:
         size = min(size, *(min(im.shape[:2]) for im in chosen))
         size -= size % (2 << scale)
         crops = [random_crop(im, size, rng) for im in chosen]
+        if self.stored:
+            return replace(stored_batch(crops, scale, rng), group=self.group)
         if rng.random() < self.grey:
             crops = [np.asarray(Image.fromarray(c).convert("L")) for c in crops]
         return replace(stack_batch(crops, scale), group=self.group)

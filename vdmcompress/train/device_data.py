@@ -11,6 +11,8 @@ Small images (`small.py`) are only drawn and mirrored, with the very draws of a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -19,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from vdmcompress.train.augment import Pixels, alter
+from vdmcompress.engine import default_threads
+from vdmcompress.train.augment import Pixels, alter, augment
 from vdmcompress.train.data import Batch, Crops, FourBands
 from vdmcompress.train.small import SmallGroups
+from vdmcompress.train.stored import HALVED, stored_whole
 
 COPIES = 24
 """Augmented copies of each photograph that a device has room for."""
@@ -77,6 +81,27 @@ def device_batch(pixels: torch.Tensor, scale: int, grey: bool) -> Batch:
     return Batch(scale, ll, hl, lh, hh, 1 if grey else 3, len(pixels))
 
 
+def stored_on_device(pixels: torch.Tensor, scale: int, half: bool) -> Batch:
+    """One sample of stored images uint8 (N, H, W, 3) at a scale; twin of `stored.stored_bands`."""
+    y, *chroma = (x.to(torch.int16) for x in pixels.unbind(-1))
+    pair = torch.stack(chroma, 1) - 128
+    if not half:
+        return Batch(scale, *bands_on_device(torch.cat((y[:, None], pair), 1), scale), 3, len(pixels))
+    pair = pair[..., ::2, ::2]
+    if scale > 0:
+        low = split_rows(split_columns(y[:, None])[0])[0]
+        return Batch(scale, *bands_on_device(torch.cat((low, pair), 1), scale - 1), 3, len(pixels))
+    none = torch.zeros_like(pair, dtype=torch.int32)
+    ll, *details = bands_on_device(y[:, None], 0)
+    hl, lh, hh = (torch.cat((x, none), 1) for x in details)
+    return Batch(scale, torch.cat((ll, pair.to(torch.int32)), 1), hl, lh, hh, 1, len(pixels))
+
+
+def _stored_first(half: bool, image: Pixels) -> Pixels:
+    """A photograph as stored, the same each time, of its own shape; an odd row or column is repeated."""
+    return stored_whole(image, half, np.random.default_rng((23, *image.shape)))
+
+
 class DeviceImages:
     """Photographs uint8 (H, W, 3) on a device, and room for `copies` more of each.
 
@@ -112,16 +137,21 @@ class DeviceImages:
         self._turn[image] = (self._turn[image] + 1) % self.copies
         self.filled[image] = min(self.filled[image] + 1, self.copies)
 
-    def cut(self, image: NDArray[np.int64], size: int, rng: np.random.Generator) -> torch.Tensor:
+    def cut(
+        self, image: NDArray[np.int64], size: int, rng: np.random.Generator, even: bool = False
+    ) -> torch.Tensor:
         """A crop uint8 (N, size, size, 3) of each image, from it or by half of the chance from a copy.
 
-        Crops lie and are turned at random: mirrored, turned upside down, transposed.
+        Crops lie and are turned at random: mirrored, turned upside down, transposed.  even: at even rows and
+        columns only.
         """
         count, last = len(image), size - 1
         from_copy = (rng.random(count) < 0.5) & (self.filled[image] > 0)
         copy = np.where(from_copy, 1 + rng.integers(np.maximum(self.filled[image], 1)), 0)
         top = rng.integers(self.heights[image] - last)
         left = rng.integers(self.widths[image] - last)
+        if even:
+            top, left = top - top % 2, left - left % 2
         down, right = rng.random(count) < 0.5, rng.random(count) < 0.5
         width = self.widths[image]
         row = np.where(down, width, -width)
@@ -143,7 +173,12 @@ class DeviceCrops:
 
     def __init__(self, crops: Crops, copies: int, device: torch.device) -> None:
         self.crops = crops
-        self.images = DeviceImages(crops.images, copies, device)
+        self.pools = [DeviceImages(crops.images, copies, device)]
+        if crops.stored:
+            with ThreadPoolExecutor(default_threads()) as pool:
+                drawn = [list(pool.map(partial(_stored_first, half), crops.images)) for half in (False, True)]
+            self.pools = [DeviceImages(images, copies, device) for images in drawn]
+        self.images = self.pools[0]
         sides = np.minimum(self.images.heights, self.images.widths)
         self.sizes: list[int] = []
         self.chances: list[NDArray[np.float64]] = []
@@ -161,6 +196,10 @@ class DeviceCrops:
         scale = int(rng.choice(len(crops.scales), p=crops.scales))
         chance = self.chances[scale]
         image = rng.choice(len(chance), crops.samples * crops.group, p=chance)
+        if crops.stored:
+            half = bool(rng.random() < HALVED)
+            found = self.pools[half].cut(image, self.sizes[scale], rng, even=True)
+            return stored_on_device(found, scale, half)
         return device_batch(
             self.images.cut(image, self.sizes[scale], rng), scale, bool(rng.random() < crops.grey)
         )
@@ -182,28 +221,35 @@ class DeviceGroups:
         return device_batch(torch.where(flip, pixels.flip(2), pixels), scale, grey)
 
 
-class _Copies(IterableDataset[tuple[int, torch.Tensor]]):
-    """Augmented photographs without end: (number, pixels), drawn by area; each process draws its own."""
+class _Copies(IterableDataset[tuple[int, int, torch.Tensor]]):
+    """Augmented photographs without end: (number, pool, pixels), drawn by area; processes draw their own."""
 
-    def __init__(self, images: list[Pixels], seed: int) -> None:
-        self.images, self.seed = images, seed
+    def __init__(self, images: list[Pixels], seed: int, stored: bool) -> None:
+        self.images, self.seed, self.stored = images, seed, stored
 
-    def __iter__(self) -> Iterator[tuple[int, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[int, int, torch.Tensor]]:
         info = get_worker_info()
         rng = np.random.default_rng((self.seed, 13, 0 if info is None else info.id))
         area = np.array([im.shape[0] * im.shape[1] for im in self.images], np.float64)
         while True:
             i = int(rng.choice(len(area), p=area / area.sum()))
+            if self.stored:
+                half = rng.random() < HALVED
+                yield i, int(half), torch.tensor(stored_whole(augment(self.images[i], rng), half, rng))
+                continue
             pixels = alter(self.images[i], rng)
             if pixels is not self.images[i]:
-                yield i, torch.tensor(pixels)
+                yield i, 0, torch.tensor(pixels)
 
 
-def copies_without_end(images: list[Pixels], seed: int, workers: int) -> Iterator[tuple[int, Pixels]]:
+def copies_without_end(
+    images: list[Pixels], seed: int, workers: int, stored: bool = False
+) -> Iterator[tuple[int, int, Pixels]]:
     """`_Copies` made by processes, or in place with 0 workers."""
     ahead: dict[str, Any] = {"prefetch_factor": 2} if workers else {}
-    for i, pixels in DataLoader(_Copies(images, seed), batch_size=None, num_workers=workers, **ahead):
-        yield int(i), pixels.numpy()
+    copies = _Copies(images, seed, stored)
+    for i, pool, pixels in DataLoader(copies, batch_size=None, num_workers=workers, **ahead):
+        yield int(i), int(pool), pixels.numpy()
 
 
 def on_device(
@@ -218,10 +264,10 @@ def on_device(
     crops, closed, step = DeviceCrops(make, copies, device), Event(), start
 
     def fill() -> None:
-        for image, pixels in copies_without_end(make.images, make.seed + start, workers):
+        for image, pool, pixels in copies_without_end(make.images, make.seed + start, workers, make.stored):
             if closed.is_set():
                 return
-            crops.images.add_copy(image, pixels)
+            crops.pools[pool].add_copy(image, pixels)
 
     thread = Thread(target=fill, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ the shared one did, and each expert is then fine-tuned on its own evaluation.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from vdmcompress.model_file import SUFFIX
-from vdmcompress.network import Denoiser, NetworkConfig
-from vdmcompress.train.config import load_config
+from vdmcompress.network import Denoiser, Graph, NetworkConfig
+from vdmcompress.train.config import RunConfig, load_config
+from vdmcompress.train.data import Batch
 from vdmcompress.train.export import export
+from vdmcompress.train.objective import Found, evaluation_loss
+from vdmcompress.train.recorded import RecordedCalls, default_noise
 from vdmcompress.train.run import Data, Job, Trainer, train_loop
 from vdmcompress.train.start import load_graph
+from vdmcompress.train.trainer import Terms
 
 
 class Experts(Denoiser):
@@ -52,7 +57,41 @@ class Experts(Denoiser):
 
 
 class ExpertsTrainer(Trainer):
-    """Every step belongs to one evaluation, so that one expert learns from the whole batch."""
+    """Every step belongs to one evaluation, so that one expert learns from the whole batch.
+
+    With `recorded` in the configuration a step is a call that can be recorded (`recorded.py`).
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device, model: Graph | None = None) -> None:
+        super().__init__(config, device, model)
+        self.weight = torch.ones((), device=device)
+        self.calls = RecordedCalls() if config.train.recorded and self.neighbours is None else None
+
+    def update(
+        self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator
+    ) -> tuple[Found | Terms, torch.Tensor]:
+        """A step that can be recorded where the batch is one sample."""
+        if self.calls is None or batch.samples > 1:
+            return super().update(batch, slots, weights, generator)
+        bands = batch.bands(self.device)
+        where = batch.scale, slots[0], batch.components
+        self.weight.fill_(weights[0])
+        bits, norm, *direct = self.calls((*where, bands[0].shape), partial(self._step, where), *bands)
+        return {slots[0]: (bits, direct[0] if direct else None)}, norm
+
+    def _step(self, where: tuple[int, int, int], *bands: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The whole step of one evaluation: bits, norm, and at tops bits of the direct prediction."""
+        cfg, (ll, hl, lh, hh) = self.config.train, bands
+        noise, share = default_noise(self.device), cfg.path_weights(where[0])
+        loss, bits, direct = evaluation_loss(self.model, (ll, hl, lh, hh), where, share, noise, cfg.body)
+        parameters = list(self.model.parameters())
+        gradients = torch.autograd.grad(loss * self.weight, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        norm = self.clip()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return (bits, norm) if direct is None else (bits, norm, direct)
 
     def draw(self, chance: NDArray[np.float64], samples: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """One slot for all samples."""

@@ -127,6 +127,33 @@ def latent_bits(b: Belief, inputs: StepInput, path: BandPath, k: int, components
     return gaussian_kl(centre - b.mean[:, :c], variance, b.log2_scale[:, :c], b.coupling)
 
 
+def evaluation_loss(
+    model: Graph,
+    bands: FourBands,
+    where: tuple[int, int, int],
+    share: tuple[float, float],
+    generator: torch.Generator,
+    body: torch.dtype = torch.float32,
+    correct: Correction | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Loss of one evaluation; bits a value of its step and, at tops, of the direct prediction, detached.
+
+    where: scale, slot, components.  share: weights of chains' steps and of direct predictions.
+    """
+    scale, slot, components = where
+    config: NetworkConfig = model.config
+    step = config.path.steps[slot]
+    path = config.path.band(scale, step.band)
+    inputs = step_input(bands, step, path, components, generator)
+    outputs = model.evaluate(inputs.raw, scale, slot, body)
+    mixture = model.mixture[config.row(scale, slot)]
+    bits, direct = step_bits(outputs, inputs, step, path, mixture, components, correct)
+    loss = (share[0] if path.evaluations > 1 else 1.0) * bits.mean()
+    if direct is not None:
+        loss = loss + share[1] * direct.mean()
+    return loss, bits.detach().mean(), None if direct is None else direct.detach().mean()
+
+
 def sample_noise(generator: torch.Generator, index: int, device: torch.device) -> torch.Generator:
     """Noise of one sample, which the generator's seed and the sample's number decide."""
     seed = generator.initial_seed() % (1 << 48)
@@ -187,21 +214,13 @@ def batch_loss(
     bands = batch.bands(device)
 
     def term(i: int) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor | None]]:
-        step = config.path.steps[slots[i]]
-        path = config.path.band(batch.scale, step.band)
         ll, hl, lh, hh = (x[batch.sample(i)] for x in bands)
         noise = sample_noise(generator, i, device)
-        inputs = step_input((ll, hl, lh, hh), step, path, batch.components, noise)
-        outputs = model.evaluate(inputs.raw, batch.scale, slots[i], body)
         row = config.row(batch.scale, slots[i])
         correct = None if neighbours is None else partial(neighbours.correct, row)
-        bits, direct = step_bits(outputs, inputs, step, path, model.mixture[row], batch.components, correct)
-        own = chain_weight if config.path.band(batch.scale, step.band).evaluations > 1 else 1.0
-        loss = own * bits.mean()
-        if direct is not None:
-            loss = loss + direct_weight * direct.mean()
-        found = None if direct is None else direct.detach().mean()
-        return loss * (weights[i] / len(slots)), (bits.detach().mean(), found)
+        where, share = (batch.scale, slots[i], batch.components), (chain_weight, direct_weight)
+        loss, bits, direct = evaluation_loss(model, (ll, hl, lh, hh), where, share, noise, body, correct)
+        return loss * (weights[i] / len(slots)), (bits, direct)
 
     parameters = [*model.parameters(), *(() if neighbours is None else neighbours.parameters())]
     samples = each_sample(term, len(slots), parameters, backward, pool)

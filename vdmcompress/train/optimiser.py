@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalise(flat.to(self.dtype)).to(flat.dtype).view(-1, *shape)
                 size = group["lr"] * max(1.0, shape[0] / flat.shape[2]) ** 0.5
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(params, list(updates), alpha=-size)
+                torch._foreach_sub_(params, list(updates * size))
 
 
 def make_optimisers(
@@ -70,8 +70,12 @@ def make_optimisers(
     decay_muon: float,
     more: Iterable[nn.Parameter] = (),
     dtype: torch.dtype = torch.float32,
+    recorded: bool = False,
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' convolutions, in a dtype, AdamW for everything else and for `more` parameters."""
+    """Muon for the blocks' convolutions, in a dtype, AdamW for everything else and for `more` parameters.
+
+    recorded: rates are tensors on the parameters' device, so that steps can be recorded (`recorded.py`).
+    """
     blocks = [*model.a, *model.b]
     taken = {id(p) for p in blocks}
     slow = {id(model.linear)}
@@ -84,14 +88,22 @@ def make_optimisers(
         ],
         betas=(0.9, 0.98),
         weight_decay=0.0,
+        capturable=recorded and model.linear.is_cuda,
     )
-    return [Muon(blocks, lr_muon, 0.95, decay_muon, dtype), adam]
+    muon = Muon(blocks, lr_muon, 0.95, decay_muon, dtype)
+    if recorded:
+        for group in (*muon.param_groups, *adam.param_groups):
+            group["lr"] = torch.tensor(group["lr"], device=model.linear.device)
+    return [muon, adam]
 
 
 def set_rates(optimisers: list[torch.optim.Optimizer], lr_muon: float, lr_adam: float, scale: float) -> None:
     """Set the learning rates for the next step."""
     muon, adam = optimisers
-    for group in muon.param_groups:
-        group["lr"] = lr_muon * scale
-    for group in adam.param_groups:
-        group["lr"] = lr_adam * scale * group["factor"]
+    rates = [(group, lr_muon * scale) for group in muon.param_groups]
+    rates += [(group, lr_adam * scale * group["factor"]) for group in adam.param_groups]
+    for group, rate in rates:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ class Data:
         if isinstance(self.images, np.ndarray):
             make = SmallGroups(self.images, cfg.batch, cfg.group, cfg.scales, cfg.grey, cfg.seed)
         else:
-            make = Crops(self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, cfg.crops)
+            make = Crops(
+                self.images, cfg.batch, cfg.crop, cfg.scales, cfg.grey, cfg.seed, cfg.crops, cfg.stored
+            )
         if device.type == "cpu":
             return endless(make, start, workers)
         return on_device(make, start, workers, device)
@@ -109,10 +111,11 @@ class Data:
             return cls(small, found)
         images, held_back = split(load_images(list(job.data_dirs)), cfg.held_back)
         sets = {"held_back": ValidationSet.of(held_back, cfg.valid_crop)}
-        sets["held_back_wild"] = ValidationSet.of(held_back, cfg.valid_crop, wild=True)
+        if not cfg.stored:
+            sets["held_back_wild"] = ValidationSet.of(held_back, cfg.valid_crop, wild=True)
         if job.valid_dirs:
             sets["valid"] = ValidationSet.of(load_images(list(job.valid_dirs)), cfg.valid_crop)
-        return cls(images, sets)
+        return cls(images, {name: replace(images, stored=cfg.stored) for name, images in sets.items()})
 
 
 class Trainer(BaseTrainer[Graph]):
@@ -124,7 +127,9 @@ class Trainer(BaseTrainer[Graph]):
         rows = config.network.scales * config.network.slots
         self.neighbours = Neighbours(rows).to(device) if cfg.neighbours else None
         more = [] if self.neighbours is None else list(self.neighbours.parameters())
-        optimisers = make_optimisers(model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more, cfg.body)
+        optimisers = make_optimisers(
+            model, cfg.lr_muon, cfg.lr_adam, cfg.decay_muon, more, cfg.body, cfg.recorded
+        )
         super().__init__(config, device, model, optimisers, config.network.slots)
         if device.type == "cuda":
             model.graph = compiled()

@@ -217,16 +217,28 @@ class BaseTrainer(Generic[M]):
         set_rates(self.optimisers, cfg.lr_muon, cfg.lr_adam, self.rate)
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        terms = self.loss(batch, slots.tolist(), weights.tolist(), generator)
-        others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(others, 1.0)
-        # in the pool: tensors are so small that torch's own threads would mostly wait for each other
+        terms, norm = self.update(batch, slots.tolist(), weights.tolist(), generator)
         each = map if self.pool is None else self.pool.map
-        list(each(lambda optimiser: optimiser.step(), self.optimisers))
         list(each(self._average, (min(cfg.ema, (self.step + 1) / (self.step + 10)),)))
         self.step += 1
         self._open.append((batch.scale, terms, norm))
         return self.settle() if self.device.type == "cpu" or len(self._open) >= BEHIND else []
+
+    def update(
+        self, batch: Batch, slots: list[int], weights: list[float], generator: torch.Generator
+    ) -> tuple[Found | Terms, torch.Tensor]:
+        """Gradients of a batch and a step of the optimisers; the terms, the norm of all but the blocks."""
+        terms = self.loss(batch, slots, weights, generator)
+        norm = self.clip()
+        # in the pool: tensors are so small that torch's own threads would mostly wait for each other
+        each = map if self.pool is None else self.pool.map
+        list(each(lambda optimiser: optimiser.step(), self.optimisers))
+        return terms, norm
+
+    def clip(self) -> torch.Tensor:
+        """Clip the gradients of all but the blocks to a norm of 1; their norm."""
+        others = [p for g in self.optimisers[1].param_groups for p in g["params"]]
+        return torch.nn.utils.clip_grad_norm_(others, 1.0)
 
     def settle(self) -> list[StepInfo]:
         """What came of the steps since the last call; the sampler learns of them."""

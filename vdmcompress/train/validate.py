@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 
 from vdmcompress.network import Graph
 from vdmcompress.train.augment import grain, halve_chroma, sharpen
-from vdmcompress.train.data import Batch, stack_batch
+from vdmcompress.train.data import Batch, stack_batch, stored_batch
 from vdmcompress.train.neighbours import Neighbours
 from vdmcompress.train.objective import batch_loss
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Centre crops of one size, uint8 (size, size, 3) each; group: how many are measured together."""
+    """Centre crops of one size, uint8 (size, size, 3) each; group: how many are measured together.
+
+    stored: they are measured as a JPEG or a PhotoCD has them.
+    """
 
     crops: tuple[NDArray[np.uint8], ...]
     group: int = 1
+    stored: bool = False
 
     @classmethod
     def of(cls, images: list[NDArray[np.uint8]], size: int, wild: bool = False) -> ValidationSet:
@@ -47,6 +51,8 @@ class ValidationSet:
     def batch(self, scale: int, index: int) -> Batch:
         """The bands of a group of crops at a scale, as one sample."""
         crops = list(self.crops[index * self.group : (index + 1) * self.group])
+        if self.stored:
+            return replace(stored_batch(crops, scale, np.random.default_rng((19, index))), group=len(crops))
         return replace(stack_batch(crops, scale), group=len(crops))
 
 
