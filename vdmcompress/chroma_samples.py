@@ -1,8 +1,8 @@
 """The samples of chroma that a program brought to full resolution: the encoder's side of `subsampling.py`.
 
-JPEG's samples are not to be read off: each pixel is a rounded sum of two or four. From means of pixels,
-sharpened, each line of samples is solved as a whole, the others as they are, so that most pixels come out
-right; rows and columns take turns. PhotoCD's samples are pixels; those that were clipped are told by the
+JPEG's and WebP's samples are not to be read off: each pixel is a rounded sum of two or four. From means of
+pixels, sharpened, each line of samples is solved as a whole, the others as they are, so that most pixels come
+out right; rows and columns take turns. PhotoCD's samples are pixels; those that were clipped are told by the
 pixels between them. Pixels that stay unexplained are for the caller: nothing here has to be exact.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.kernels import compiled
-from vdmcompress.subsampling import Subsampling, jpeg_pixel, mirrored, upsample
+from vdmcompress.subsampling import Subsampling, between_pixel, mirrored, upsample
 
 __all__ = ["fits", "shrink"]
 
@@ -22,7 +22,7 @@ Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SHARPENED: Final = 4
-"""Steps from the means of pixels to a first guess of JPEG's samples."""
+"""Steps from the means of pixels to a first guess of samples between them."""
 
 REACH: Final = 2
 """How far a sample moves at a time."""
@@ -42,7 +42,15 @@ SWEEPS: Final = 6
 
 @compiled
 def _fit_line(
-    full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, i: int, doubt: Mask, reach: int
+    full: Plane,
+    known: Mask,
+    rows: bool,
+    steady: bool,
+    turned: bool,
+    half: Plane,
+    i: int,
+    doubt: Mask,
+    reach: int,
 ) -> int:
     """The samples of line i that explain most pixels, the other lines as they are; how many moved.
 
@@ -85,7 +93,10 @@ def _fit_line(
                 for y in range(first, last + 1):
                     if known[y, x] and part[y - first, j] > 0:
                         own = part[y - first, j] * value + rest[y - first, j]
-                        alone += MISS * (jpeg_pixel(own, own, rows, y if turned else x) - full[y, x]) ** 2
+                        alone += (
+                            MISS
+                            * (between_pixel(own, own, rows, steady, y if turned else x) - full[y, x]) ** 2
+                        )
             if j == 0:
                 price[j, state] = alone
                 continue
@@ -102,10 +113,16 @@ def _fit_line(
                     near, far = part[k, j - 1] * left + rest[k, j - 1], part[k, j] * value + rest[k, j]
                     x = 2 * j - 1
                     if known[y, x]:
-                        total += MISS * (jpeg_pixel(near, far, rows, y if turned else x) - full[y, x]) ** 2
+                        total += (
+                            MISS
+                            * (between_pixel(near, far, rows, steady, y if turned else x) - full[y, x]) ** 2
+                        )
                     x = 2 * j
                     if x < width and known[y, x]:
-                        total += MISS * (jpeg_pixel(far, near, rows, y if turned else x) - full[y, x]) ** 2
+                        total += (
+                            MISS
+                            * (between_pixel(far, near, rows, steady, y if turned else x) - full[y, x]) ** 2
+                        )
                 if total < best:
                     best = total
                     back[j, state] = before
@@ -121,11 +138,20 @@ def _fit_line(
 
 
 @compiled
-def _fit(full: Plane, known: Mask, rows: bool, turned: bool, half: Plane, doubt: Mask, reach: int) -> int:
+def _fit(
+    full: Plane,
+    known: Mask,
+    rows: bool,
+    steady: bool,
+    turned: bool,
+    half: Plane,
+    doubt: Mask,
+    reach: int,
+) -> int:
     moved = 0
     for i in range(len(half)):
         if doubt[i].any():
-            moved += _fit_line(full, known, rows, turned, half, i, doubt, reach)
+            moved += _fit_line(full, known, rows, steady, turned, half, i, doubt, reach)
     return moved
 
 
@@ -225,10 +251,11 @@ def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
     for _ in range(SWEEPS):
         wrong = (upsample(half, kind, height, width) != full) & known
         doubt = _near(wrong, half.shape, kind.rows)
-        moved = _fit(full, known, kind.rows, False, half, doubt, REACH)
+        moved = _fit(full, known, kind.rows, kind.steady, False, half, doubt, REACH)
         if kind.rows:
             turned = np.ascontiguousarray(half.T)
-            moved += _fit(full.T.copy(), known.T.copy(), True, True, turned, doubt.T.copy(), REACH)
+            across = full.T.copy(), known.T.copy()
+            moved += _fit(*across, True, kind.steady, True, turned, doubt.T.copy(), REACH)
             half = np.ascontiguousarray(turned.T)
         if not moved:
             break

@@ -6,6 +6,7 @@
     4:2:2   (3 a + b + 1) >> 2 to the left of a sample, (3 a + b + 2) >> 2 to the right
     4:2:0   (3 (3 a + c) + (3 b + d) + 8) >> 4 and + 7, c and d from the row above or below
 
+libwebp (dsp/upsampling.c, "fancy") weighs them alike and always adds 8, written there as two roundings.
 PhotoCD's samples lie on every second pixel; others are means of two, (a + b + 1) >> 1, or of four, (a + b + c
 + d + 2) >> 2. A picture that was turned has its samples on the other pixels: it is mirrored first. At the
 edges the outermost sample is repeated.
@@ -30,7 +31,8 @@ Plane = NDArray[np.uint8]
 class Subsampling:
     """name: of the kind.  rows: rows are halved too.  down, right: the picture is mirrored first.
 
-    sited: samples lie on pixels, as PhotoCD's, not between them, as JPEG's.
+    sited: samples lie on pixels, as PhotoCD's, not between them, as JPEG's.  steady: sums are rounded alike
+    in every column, as libwebp's, not in turns, as libjpeg's.
     """
 
     name: str
@@ -38,13 +40,14 @@ class Subsampling:
     down: bool = False
     right: bool = False
     sited: bool = False
+    steady: bool = False
 
 
 FULL: Final = Subsampling("4:4:4", rows=False)
 
 SUBSAMPLINGS: Final = {
     "JPEG": (Subsampling("4:2:0"), Subsampling("4:2:2", rows=False)),
-    "WebP": (),
+    "WebP": (Subsampling("4:2:0", steady=True),),
     "PhotoCD": tuple(
         Subsampling("4:2:0", True, down, right, sited=True)
         for down in (False, True)
@@ -55,7 +58,7 @@ SUBSAMPLINGS: Final = {
 
 
 @compiled
-def _jpeg_up(half: Plane, rows: bool, out: Plane) -> None:
+def _between_up(half: Plane, rows: bool, steady: bool, out: Plane) -> None:
     height, width = out.shape
     h, w = half.shape
     shift = 4 if rows else 2
@@ -70,19 +73,19 @@ def _jpeg_up(half: Plane, rows: bool, out: Plane) -> None:
             here, there = np.int64(half[i, j]), np.int64(half[i, beside])
             if rows:
                 here, there = 3 * here + half[other, j], 3 * there + half[other, beside]
-            out[y, x] = (3 * here + there + _rounding(rows, x)) >> shift
+            out[y, x] = (3 * here + there + _rounding(rows, steady, x)) >> shift
 
 
 @compiled
-def _rounding(rows: bool, x: int) -> int:
-    rounding: int = 7 + (x + 1) % 2 if rows else 1 + x % 2
+def _rounding(rows: bool, steady: bool, x: int) -> int:
+    rounding: int = 8 if steady else (7 + (x + 1) % 2 if rows else 1 + x % 2)
     return rounding
 
 
 @compiled
-def jpeg_pixel(here: int, there: int, rows: bool, x: int) -> int:
+def between_pixel(here: int, there: int, rows: bool, steady: bool, x: int) -> int:
     """A pixel from the sums of its column of samples and of the one beside it."""
-    pixel: int = (3 * here + there + _rounding(rows, x)) >> (4 if rows else 2)
+    pixel: int = (3 * here + there + _rounding(rows, steady, x)) >> (4 if rows else 2)
     return pixel
 
 
@@ -114,5 +117,5 @@ def upsample(half: Plane, kind: Subsampling, height: int, width: int) -> Plane:
     if kind.sited:
         _sited_up(np.ascontiguousarray(mirrored(half, kind)), out)
         return np.ascontiguousarray(mirrored(out, kind))
-    _jpeg_up(half, kind.rows, out)
+    _between_up(half, kind.rows, kind.steady, out)
     return out
