@@ -8,15 +8,18 @@ pixels between them. Pixels that stay unexplained are for the caller: nothing he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.kernels import compiled
-from vdmcompress.subsampling import Subsampling, between_pixel, mirrored, upsample
+from vdmcompress.subsampling import Subsampling, between_pixel, half_shape, mirrored, upsample
 
-__all__ = ["fits", "shrink"]
+__all__ = ["likeliest", "shrink"]
 
 Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -33,6 +36,9 @@ PIECE: Final = 128
 SHARE: Final = 0.1
 """Pixels of it that may be unexplained."""
 
+ASKED: Final = 0.35
+"""The same with another rounding."""
+
 MISS: Final = 16
 """Price of a pixel that is one off; to move a sample by one costs 1: it stays where nothing tells."""
 
@@ -41,11 +47,16 @@ SWEEPS: Final = 6
 
 
 @compiled
+def _at(y: int, x: int, turned: bool) -> tuple[int, int]:
+    return (x, y) if turned else (y, x)
+
+
+@compiled
 def _fit_line(
     full: Plane,
     known: Mask,
     rows: bool,
-    steady: bool,
+    rounding: int,
     turned: bool,
     half: Plane,
     i: int,
@@ -95,7 +106,7 @@ def _fit_line(
                         own = part[y - first, j] * value + rest[y - first, j]
                         alone += (
                             MISS
-                            * (between_pixel(own, own, rows, steady, y if turned else x) - full[y, x]) ** 2
+                            * (between_pixel(own, own, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
                         )
             if j == 0:
                 price[j, state] = alone
@@ -115,13 +126,13 @@ def _fit_line(
                     if known[y, x]:
                         total += (
                             MISS
-                            * (between_pixel(near, far, rows, steady, y if turned else x) - full[y, x]) ** 2
+                            * (between_pixel(near, far, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
                         )
                     x = 2 * j
                     if x < width and known[y, x]:
                         total += (
                             MISS
-                            * (between_pixel(far, near, rows, steady, y if turned else x) - full[y, x]) ** 2
+                            * (between_pixel(far, near, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
                         )
                 if total < best:
                     best = total
@@ -142,7 +153,7 @@ def _fit(
     full: Plane,
     known: Mask,
     rows: bool,
-    steady: bool,
+    rounding: int,
     turned: bool,
     half: Plane,
     doubt: Mask,
@@ -151,7 +162,7 @@ def _fit(
     moved = 0
     for i in range(len(half)):
         if doubt[i].any():
-            moved += _fit_line(full, known, rows, steady, turned, half, i, doubt, reach)
+            moved += _fit_line(full, known, rows, rounding, turned, half, i, doubt, reach)
     return moved
 
 
@@ -221,14 +232,34 @@ def _sited_sweep(full: Plane, known: Mask, half: Plane) -> int:
     return moved
 
 
-def fits(full: Plane, known: Mask, kind: Subsampling) -> bool:
-    """Whether a plane may have been so: what a piece from its middle says."""
+def misfit(full: Plane, known: Mask, kind: Subsampling) -> float:
+    """Share of the known pixels of a piece from a plane's middle that the kind does not explain."""
     top, left = ((length - PIECE) // 4 * 2 if length > PIECE else 0 for length in full.shape)
     part = np.ascontiguousarray(full[top : top + PIECE, left : left + PIECE])
     inner = np.zeros(part.shape, np.bool_)  # but for what the piece's edges change
     inner[4:-4, 4:-4] = known[top : top + PIECE, left : left + PIECE][4:-4, 4:-4]
     wrong = (upsample(shrink(part, inner, kind), kind, *part.shape) != part) & inner
-    return bool(wrong.sum() <= SHARE * inner.sum())
+    return float(wrong.sum() / max(int(inner.sum()), 1))
+
+
+def likeliest(planes: Sequence[Plane], known: Mask, kinds: Sequence[Subsampling]) -> list[Subsampling]:
+    """The kinds that planes may be of, by how few pixels they leave unexplained.
+
+    Of kinds that differ in rounding only the best is given; all are looked at where the first one is near.
+    """
+
+    def worst(kind: Subsampling) -> float:
+        return max(misfit(plane, known, kind) for plane in planes)
+
+    found: list[tuple[float, int]] = []
+    for _, group in groupby(range(len(kinds)), lambda n: replace(kinds[n], rounding=0)):
+        first, *others = group
+        best = worst(kinds[first]), first
+        if best[0] <= ASKED:
+            best = min([best, *((worst(kinds[n]), n) for n in others)])
+        if best[0] <= SHARE:
+            found.append(best)
+    return [kinds[n] for _, n in sorted(found)]
 
 
 def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
@@ -240,8 +271,13 @@ def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
             if not _sited_sweep(plane, sure, half):
                 break
         return np.ascontiguousarray(mirrored(half, kind))
+    if kind.down or kind.right:
+        inner = (slice(int(kind.down), None), slice(int(kind.right), None))
+        half = shrink(full[inner], known[inner], kind.whole)
+        short = zip(half_shape(kind, *full.shape), half.shape, strict=True)
+        return np.pad(half, [(0, most - has) for most, has in short], mode="edge")
     height, width = full.shape
-    full = full.copy()
+    full, known = full.copy(), np.ascontiguousarray(known)
     _fill(full, known)
     means = _means(full, kind.rows)
     half = means
@@ -251,11 +287,11 @@ def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
     for _ in range(SWEEPS):
         wrong = (upsample(half, kind, height, width) != full) & known
         doubt = _near(wrong, half.shape, kind.rows)
-        moved = _fit(full, known, kind.rows, kind.steady, False, half, doubt, REACH)
+        moved = _fit(full, known, kind.rows, kind.rounding, False, half, doubt, REACH)
         if kind.rows:
             turned = np.ascontiguousarray(half.T)
             across = full.T.copy(), known.T.copy()
-            moved += _fit(*across, True, kind.steady, True, turned, doubt.T.copy(), REACH)
+            moved += _fit(*across, True, kind.rounding, True, turned, doubt.T.copy(), REACH)
             half = np.ascontiguousarray(turned.T)
         if not moved:
             break

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from codec.ans import Stack
 from codec.codecs import Codec, categorical, uniform
-from vdmcompress.chroma_samples import fits, shrink
+from vdmcompress.chroma_samples import likeliest, shrink
 from vdmcompress.errors import damaged
 from vdmcompress.pyramid import Planes
 from vdmcompress.subsampling import FULL, SUBSAMPLINGS, Subsampling, upsample
@@ -65,7 +65,7 @@ LEAST_SIDE: Final = 16
 SAMPLE: Final = 1024
 """Pixels that are tried first, so that images without such a past cost nothing."""
 
-_WEIGHTS: Final = np.array([240] + [2] * (len(KINDS) - 1), np.int64)
+_WEIGHTS: Final = np.array([960] + [2] * (len(KINDS) - 1), np.int64)
 _CHUNK: Final = 1 << 18
 
 
@@ -134,9 +134,7 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
     if min(size) >= LEAST_SIDE:
         known = ~(missed | (flat == 0).any(axis=1) | (flat == 255).any(axis=1)).reshape(size)
         chroma = [np.ascontiguousarray(ycc[:, c]).reshape(size) for c in (1, 2)]
-        for other, kind in enumerate(SUBSAMPLINGS[conversion.name], number + 1):
-            if not all(fits(plane, known, kind) for plane in chroma):
-                continue
+        for kind in likeliest(chroma, known, SUBSAMPLINGS[conversion.name]):
             with ThreadPoolExecutor(2) as pool:
                 half = list(pool.map(partial(shrink, known=known, kind=kind), chroma))
             nearest = ycc.copy()
@@ -146,6 +144,7 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
             if wrong is not None:
                 luma = nearest[:, 0].astype(np.int16).reshape(1, *size)
                 listed = _listed(flat, nearest, wrong, conversion)
+                other = KINDS.index((conversion, kind))
                 return Planes(luma, _centred(half[0], half[1], conversion)), Colour(other, listed)
     y, c1, c2 = (np.ascontiguousarray(ycc[:, c]).reshape(size) for c in range(3))
     full = np.concatenate((y.astype(np.int16)[None], _centred(c1, c2, conversion)))
