@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from codec.ans import Stack
 from codec.codecs import Codec, categorical, uniform
 from vdmcompress.chroma_samples import likeliest, shrink
+from vdmcompress.clipped import settle
 from vdmcompress.errors import damaged
 from vdmcompress.pyramid import Planes
 from vdmcompress.subsampling import FULL, SUBSAMPLINGS, Subsampling, upsample
@@ -55,6 +56,9 @@ KINDS: Final[tuple[tuple[Conversion | None, Subsampling], ...]] = (
 
 RARE: Final = 16
 """Pixels of an image for each exception that it may have."""
+
+DOUBTFUL: Final = 6
+"""The same before samples of chroma are moved (`clipped.py`)."""
 
 LEAST: Final = 256
 """Pixels of the smallest image that is tried: fewer may fit by chance."""
@@ -137,10 +141,10 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
         for kind in likeliest(chroma, known, SUBSAMPLINGS[conversion.name]):
             with ThreadPoolExecutor(2) as pool:
                 half = list(pool.map(partial(shrink, known=known, kind=kind), chroma))
-            nearest = ycc.copy()
-            for c in (1, 2):
-                nearest[:, c] = upsample(half[c - 1], kind, *size).reshape(-1)
-            wrong = fit_luma(flat, nearest, conversion, len(flat) // RARE)
+            wrong, nearest = _with_chroma(flat, ycc, half, conversion, kind, size, len(flat) // DOUBTFUL)
+            if wrong is not None and wrong.any():
+                half = list(settle(pixels, wrong.reshape(size), (half[0], half[1]), conversion, kind))
+                wrong, nearest = _with_chroma(flat, ycc, half, conversion, kind, size, len(flat) // RARE)
             if wrong is not None:
                 luma = nearest[:, 0].astype(np.int16).reshape(1, *size)
                 listed = _listed(flat, nearest, wrong, conversion)
@@ -149,6 +153,22 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
     y, c1, c2 = (np.ascontiguousarray(ycc[:, c]).reshape(size) for c in range(3))
     full = np.concatenate((y.astype(np.int16)[None], _centred(c1, c2, conversion)))
     return Planes(full), Colour(number, _listed(flat, ycc, missed, conversion))
+
+
+def _with_chroma(
+    pixels: Pixels,
+    ycc: Pixels,
+    half: Sequence[Pixels],
+    conversion: Conversion,
+    kind: Subsampling,
+    size: tuple[int, int],
+    most: int,
+) -> tuple[Mask | None, Pixels]:
+    """Which pixels have no Y with samples of chroma, None for more than `most`; and Y, C1, C2 of all."""
+    nearest = ycc.copy()
+    for c in (1, 2):
+        nearest[:, c] = upsample(half[c - 1], kind, *size).reshape(-1)
+    return fit_luma(pixels, nearest, conversion, most), nearest
 
 
 def _centred(c1: Pixels, c2: Pixels, conversion: Conversion) -> IntArray:
