@@ -12,6 +12,7 @@ float dtype with the components on axis 1, shape (N, C, h, w) with C = 3 or 1, a
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 
@@ -64,6 +65,12 @@ def gaussian_kl(
     return nats * LOG2E
 
 
+@lru_cache(maxsize=8)
+def _factors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Factors of the level-0 mixture, (F,); made once, for recorded steps cannot bring them to a GPU."""
+    return torch.tensor(FACTORS16, dtype=dtype, device=device) / 16.0
+
+
 def mixture_code_length(
     residual: torch.Tensor, log2_scale: torch.Tensor, coupling: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
@@ -72,7 +79,7 @@ def mixture_code_length(
     residual: d - mean before coupling, (N, C, h, w); weights: (N, C, F) from `mixture_weights`.
     """
     r = coupled(residual, coupling).abs()
-    factors = torch.tensor(FACTORS16, dtype=r.dtype, device=r.device) / 16.0
+    factors = _factors(r.dtype, r.device)
     inverse = torch.exp2(-log2_scale).unsqueeze(2) / (factors.view(1, 1, -1, 1, 1) * math.sqrt(2.0))
     r = r.unsqueeze(2)
     mass = 0.5 * (torch.erfc((r - 0.5) * inverse) - torch.erfc((r + 0.5) * inverse))
