@@ -59,15 +59,16 @@ _ENDLESS: Final = 1 << 30
 
 
 @compiled
-def _first(table: Any, need: int) -> Any:
-    """The least Y with table[Y] >= need; below 0 or beyond 255 where there is none, in proportion."""
-    y = 255 * (need - table[0]) // (np.int64(table[255]) - table[0])
+def _first(tables: Any, c: int, need: int) -> Any:
+    """The least Y with T_c0[Y] >= need; below 0 or beyond 255 where there is none, in proportion."""
+    rise = np.int64(tables[c, 0, 255]) - tables[c, 0, 0]
+    y = np.int64(np.floor(255.0 * (need - tables[c, 0, 0]) / rise))
     if y < -1 or y > 257:
         return y
     y = min(max(y, 0), 255)
-    while y > 0 and table[y - 1] >= need:
+    while y > 0 and tables[c, 0, y - 1] >= need:
         y -= 1
-    while y < 256 and table[min(y, 255)] < need:
+    while y < 256 and tables[c, 0, min(y, 255)] < need:
         y += 1
     return y
 
@@ -80,9 +81,9 @@ def gap(tables: Any, divisor: int, red: int, green: int, blue: int, c1: int, c2:
         value = red if c == 0 else (green if c == 1 else blue)
         rest = np.int64(tables[c, 1, c1]) + tables[c, 2, c2]
         if value > 0:
-            low = max(low, _first(tables[c, 0], value * divisor - rest))
+            low = max(low, _first(tables, c, value * divisor - rest))
         if value < 255:
-            high = min(high, _first(tables[c, 0], (value + 1) * divisor - rest) - 1)
+            high = min(high, _first(tables, c, (value + 1) * divisor - rest) - 1)
     return max(low - high, 0)
 
 
