@@ -59,10 +59,10 @@ _ENDLESS: Final = 1 << 30
 
 
 @compiled
-def _first(tables: Any, c: int, need: int) -> Any:
+def _first(tables: Any, c: int, need: Any) -> Any:
     """The least Y with T_c0[Y] >= need; below 0 or beyond 255 where there is none, in proportion."""
     rise = np.int64(tables[c, 0, 255]) - tables[c, 0, 0]
-    y = np.int64(np.floor(255.0 * (need - tables[c, 0, 0]) / rise))
+    y: Any = np.int64(np.floor(255.0 * (need - tables[c, 0, 0]) / rise))
     if y < -1 or y > 257:
         return y
     y = min(max(y, 0), 255)
