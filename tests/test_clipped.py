@@ -131,7 +131,7 @@ def test_strips_leave_no_row_out():
         assert seen.min() >= 1
 
 
-@pytest.mark.parametrize("number", [2, 23, 28])
+@pytest.mark.parametrize("number", [2, 28, 6])
 def test_clipped_pictures_come_back_with_few_exceptions(number):
     pixels, _ = bright(number, 160, 200, 12)
     planes, colour = to_planes(pixels)

@@ -33,6 +33,7 @@ from vdmcompress.ycc import CONVERSIONS, invert, to_rgb
 tiny_model = model_support.tiny_model
 NAMES = [conversion.name for conversion in CONVERSIONS]
 NUMBERS = range(1, len(KINDS))
+PLAN = path.PLANS[10]
 HALVED = [number for number in NUMBERS if KINDS[number][1] is not FULL]
 
 
@@ -241,8 +242,8 @@ def test_split_and_join_are_mirrors(number, size):
     [
         (1, {"format": "JPEG", "quality": 75, "subsampling": 0}),
         (2, {"format": "JPEG", "quality": 92, "subsampling": 2}),
-        (18, {"format": "JPEG", "quality": 92, "subsampling": 1}),
-        (23, {"format": "WEBP", "quality": 85}),
+        (3, {"format": "JPEG", "quality": 92, "subsampling": 1}),
+        (28, {"format": "WEBP", "quality": 85}),
     ],
 )
 @pytest.mark.parametrize("size", [(64, 96), (63, 71), (17, 130)])
@@ -329,7 +330,7 @@ def test_files_come_back_and_are_smaller(tiny_model, number, monkeypatch):
     pixels = scene(number).copy()
     pixels[5, 7] = (9, 200, 33)
     encoded = encode_pixels(pixels, tiny_model, 1)
-    assert encoded.plan == path.coloured(path.ORDERS["one"][0])
+    assert encoded.plan == (5 if number < 10 else 10)
     back = decode_pixels(encoded.lanes, 64, 96, 3, encoded.plan, tiny_model, 1)
     np.testing.assert_array_equal(back, pixels)
     assert encoded.ledger.bits == pytest.approx(Stack.from_lanes(encoded.lanes).bits, abs=1e-6)
@@ -365,7 +366,7 @@ def test_the_map_of_bits_sums_to_the_bound(tiny_model, number):
     pixels[::9, ::7] ^= 1
     found = evaluate(pixels, tiny_model, 1)
     assert found["colour"] == Colour(number).name
-    assert colour_bits([to_planes(pixels)[1]]) > 100
+    assert colour_bits([to_planes(pixels)[1]], PLAN) > 100
     seen = look(pixels, found["plan"], tiny_model, "auto", 1)
     assert seen.bits.sum() == pytest.approx(found["vlb_bits"], rel=1e-9)
 
@@ -379,7 +380,7 @@ def test_colours_of_a_batch(tiny_model):
     with Engine(tiny_model, 1) as engine:
         for plan in (0, 2, 3):
             encoded = encode_batches([pixels, grey], engine, (plan,))
-            assert encoded.plan == path.coloured(plan)
+            assert encoded.plan == path.coloured(plan, 9) == plan + 5
             assert sum(map(np.sum, encoded.bits)) == pytest.approx(encoded.ledger.bits)
             shapes = [shape_of(pixels), shape_of(grey)]
             back = decode_batches(encoded.lanes, shapes, encoded.plan, engine)
@@ -389,20 +390,47 @@ def test_colours_of_a_batch(tiny_model):
             assert encoded.ledger.bits == pytest.approx(bits, rel=0.02)
 
 
+def test_batches_tell_the_later_colours_too(tiny_model):
+    pixels = np.stack([scene(2), scene(28), scene(21)])
+    with Engine(tiny_model, 1) as engine:
+        encoded = encode_batches([pixels], engine, (0,))
+        assert encoded.plan == 10
+        (back,) = decode_batches(encoded.lanes, [shape_of(pixels)], encoded.plan, engine)
+    np.testing.assert_array_equal(back, pixels)
+
+
+def test_plans_by_their_colours():
+    """Older plans keep their meaning: they are taken wherever their ten colours will do."""
+    assert [path.coloured(plan, 0) for plan in range(5)] == [5, 6, 7, 8, 9]
+    assert [path.coloured(plan, 9) for plan in range(10)] == [5, 6, 7, 8, 9] * 2
+    assert [path.coloured(plan, 10) for plan in range(15)] == [10, 11, 12, 13, 14] * 3
+    assert [path.PLANS[i].coloured for i in (0, 4, 5, 9, 10, 14)] == [0, 0, 10, 10, 32, 32]
+    assert len(KINDS) == path.ALL_COLOURS and len(set(map(str, KINDS))) == len(KINDS)
+    names = [Colour(number).name for number in range(10)]
+    assert (
+        names
+        == ["YCoCg-R", "JPEG 4:4:4", "JPEG 4:2:0", "JPEG 4:2:2", "WebP 4:4:4", "PhotoCD 4:4:4"]
+        + ["PhotoCD 4:2:0"] * 4
+    )
+
+
 @pytest.mark.parametrize("lanes", [1, 4])
-def test_push_and_pop_are_mirrors(lanes):
-    rng = np.random.default_rng(5)
+@pytest.mark.parametrize("plan", [5, 10])
+def test_push_and_pop_are_mirrors(lanes, plan):
+    rng, plan = np.random.default_rng(5), path.PLANS[plan]
     colours = [Colour(1, rng.bytes(200)), Colour(), Colour(3), Colour(2, rng.bytes(40)), Colour()]
+    colours.append(Colour(plan.coloured - 1))
     stack = Stack.empty(lanes)
     before = stack.bits
-    push_colours(stack, colours)
-    assert stack.bits - before == pytest.approx(colour_bits(colours), abs=0.3)
-    assert pop_colours(stack, len(colours), 3, 256, 256) == colours
+    push_colours(stack, colours, plan)
+    assert stack.bits - before == pytest.approx(colour_bits(colours, plan), abs=0.3)
+    assert pop_colours(stack, len(colours), 3, 256, 256, plan) == colours
     assert stack.is_initial()
 
 
-def test_ycocg_costs_a_tenth_of_a_bit():
-    assert 0 < colour_bits([Colour()] * 100) < 12
+@pytest.mark.parametrize("plan", [5, 10])
+def test_ycocg_costs_a_tenth_of_a_bit(plan):
+    assert 0 < colour_bits([Colour()] * 100, path.PLANS[plan]) < 12
 
 
 def listed(gaps, away):
@@ -428,7 +456,7 @@ def test_damaged_lists_are_named(name):
 
 
 def test_damaged_planes_are_named():
-    planes, found = to_planes(scene(27))
+    planes, found = to_planes(scene(5))
     planes.full[1, 3, 4] = 200
     with pytest.raises(DamagedFileError, match="PhotoCD"):
         from_planes(planes, found)
@@ -437,14 +465,14 @@ def test_damaged_planes_are_named():
 
 def test_what_no_encoder_writes_is_refused():
     stack = Stack.empty(1)
-    push_colours(stack, [Colour(1, bytes(300))])
+    push_colours(stack, [Colour(1, bytes(300))], PLAN)
     with pytest.raises(DamagedFileError, match="300 bytes"):
-        pop_colours(stack, 1, 3, 16, 16)
+        pop_colours(stack, 1, 3, 16, 16, PLAN)
     for number, channels, height in ((1, 1, 64), (2, 3, 15)):
         stack = Stack.empty(1)
-        push_colours(stack, [Colour(number)])
+        push_colours(stack, [Colour(number)], PLAN)
         with pytest.raises(DamagedFileError, match=f"colour {number}"):
-            pop_colours(stack, 1, channels, height, 64)
+            pop_colours(stack, 1, channels, height, 64, PLAN)
 
 
 def test_random_stacks_are_refused_or_read():
@@ -455,7 +483,7 @@ def test_random_stacks_are_refused_or_read():
             lane = rng.bytes(4 * size) + rng.bytes(3) + bytes([rng.integers(1, 256)]) + b"\x01"
             stack = Stack.from_lanes([lane])
             try:
-                for one in pop_colours(stack, 3, 3, 128, 128):
+                for one in pop_colours(stack, 3, 3, 128, 128, PLAN):
                     full, luma = (Planes(np.zeros((c, 128, 128), np.int16)) for c in (3, 1))
                     half = np.zeros((2, *half_shape(one.subsampling, 128, 128)), np.int16)
                     from_planes(full if one.subsampling is FULL else replace(luma, half=half), one)

@@ -45,7 +45,7 @@ def test_all_that_a_file_can_hold_is_there():
     assert {header.mode for header in headers if header.alpha} == {Mode.GREY_ALPHA, Mode.RGBA}
     assert any(chunk.late for header in headers for chunk in header.chunks)
     colours = {PLANS[header.plan].coloured for header in headers if header.kind is Kind.DIFFUSION}
-    assert colours == {False, True}
+    assert colours == {plan.coloured for plan in PLANS}
     with_text = [name for name in SOUND if b"Title\0" in SOUND[name]]
     assert "rgb-20x18-metadata-stored" in with_text
     assert b"long long" not in SOUND["grey-18x22-metadata"]  # compressed

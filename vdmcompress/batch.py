@@ -112,7 +112,7 @@ class BatchCascade:
             costs[places] += known
         if self.plan.coloured:
             with ledger.scope("top").entry(stack, 0, "p"):
-                push_colours(stack, colours)
+                push_colours(stack, colours, self.plan)
 
     def _push_alike(
         self, stack: Stack, found: Images, ledger: Ledger, costs: NDArray[np.float64], told: Told
@@ -159,7 +159,7 @@ class BatchCascade:
         """Pop images uint8 (n, H, W) or (n, H, W, 3)."""
         colours = [YCOCG] * shape.count
         if self.plan.coloured:
-            colours = pop_colours(stack, shape.count, shape.channels, shape.height, shape.width)
+            colours = pop_colours(stack, shape.count, shape.channels, shape.height, shape.width, self.plan)
         pixels: list[Pixels] = [np.empty(0, np.uint8)] * shape.count
         for places in reversed(alike([colour.subsampling for colour in colours])):
             part = replace(shape, count=len(places))
@@ -228,8 +228,8 @@ def encode_batches(
     shapes = [shape_of(pixels) for pixels in batches]
     total = sum(shape.pixels for shape in shapes)
     found = [[to_planes(image) for image in pixels] for pixels in batches]
-    tinted = any(colour.number for batch in found for _, colour in batch)
-    for index in map(coloured, order) if tinted else order:
+    most = max(colour.number for batch in found for _, colour in batch)
+    for index in (coloured(plan, most) for plan in order) if most else order:
         stack, ledger = Stack.empty(batch_lanes(shapes)), Ledger()
         cascade = BatchCascade(engine, PLANS[index], engine.threads)
         costs = [np.zeros(shape.count) for shape in shapes]

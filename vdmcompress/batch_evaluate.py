@@ -37,7 +37,7 @@ def batch_vlb(
         found = [to_planes(image) for image in pixels]
         colours = [colour for _, colour in found]
         cascade = BatchCascade(engine, PLANS[plan], engine.threads)
-        tops = colour_bits(colours) if PLANS[plan].coloured else 0.0
+        tops = colour_bits(colours, PLANS[plan]) if PLANS[plan].coloured else 0.0
         for part, places in enumerate(alike([colour.subsampling for colour in colours])):
             subsampling = colours[places[0]].subsampling
             shape = replace(shape_of(pixels), count=len(places))

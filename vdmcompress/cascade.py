@@ -138,7 +138,7 @@ def encode_pixels(
             pyramid.append((bands, planes.size))
             planes = Planes(bands.ll)
         work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
-        for index in map(coloured, order) if found.number else order:
+        for index in (coloured(plan, found.number) for plan in order) if found.number else order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
             cascade = Cascade(engine, channels, PLANS[index], threads, found)
             try:
@@ -152,7 +152,7 @@ def encode_pixels(
                 for component, plane in enumerate(planes.full):
                     top_codec(component, plane.shape).push(stack, plane)
                 if cascade.plan.coloured:
-                    push_colours(stack, [found])
+                    push_colours(stack, [found], cascade.plan)
             return Encoded(stack.to_lanes(), index, ledger, found)
     raise VdmError("no plan fits: the last plan borrows nothing, so this is a defect; please report it")
 
@@ -185,7 +185,9 @@ def decode_pixels(
         stack, ledger = Stack.from_lanes(lanes), Ledger()
         if stack.lanes != lane_count(height, width):
             raise damaged(f"{stack.lanes} lanes, an image of this size has {lane_count(height, width)}")
-        (colour,) = pop_colours(stack, 1, channels, height, width) if PLANS[plan].coloured else [YCOCG]
+        colour = YCOCG
+        if PLANS[plan].coloured:
+            (colour,) = pop_colours(stack, 1, channels, height, width, PLANS[plan])
         planes = Planes(np.empty((channels, *shapes[-1]), np.int16))
         for component in reversed(range(channels)):
             _, planes.full[component] = top_codec(component, shapes[-1]).pop(stack)

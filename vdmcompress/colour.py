@@ -26,6 +26,7 @@ from codec.codecs import Codec, categorical, uniform
 from vdmcompress.chroma_samples import likeliest, shrink
 from vdmcompress.clipped import settle
 from vdmcompress.errors import damaged
+from vdmcompress.path import ALL_COLOURS, FIRST_COLOURS, Plan
 from vdmcompress.pyramid import Planes
 from vdmcompress.subsampling import FULL, SUBSAMPLINGS, Subsampling, upsample
 from vdmcompress.transform import forward_colour, inverse_colour
@@ -48,11 +49,12 @@ Pixels = NDArray[np.uint8]
 IntArray = NDArray[np.int16]
 Mask = NDArray[np.bool_]
 
-KINDS: Final[tuple[tuple[Conversion | None, Subsampling], ...]] = (
-    (None, FULL),
-    *((c, kind) for c in CONVERSIONS for kind in (FULL, *SUBSAMPLINGS[c.name])),
-)
-"""Colours by their numbers in the format."""
+_EVERY: Final = [(c, kind) for c in CONVERSIONS for kind in (FULL, *SUBSAMPLINGS[c.name])]
+_FIRST: Final = [(c, k) for c, k in _EVERY if k is FULL or k.sited or (k == k.whole and not k.rounding)]
+_LATER: Final = [kind for kind in _EVERY if kind not in _FIRST]
+
+KINDS: Final[tuple[tuple[Conversion | None, Subsampling], ...]] = ((None, FULL), *_FIRST, *_LATER)
+"""Colours by their numbers in the format; the first ten are those of older plans."""
 
 RARE: Final = 16
 """Pixels of an image for each exception that it may have."""
@@ -69,7 +71,7 @@ LEAST_SIDE: Final = 16
 SAMPLE: Final = 1024
 """Pixels that are tried first, so that images without such a past cost nothing."""
 
-_WEIGHTS: Final = np.array([960] + [2] * (len(KINDS) - 1), np.int64)
+_WEIGHTS: Final = {FIRST_COLOURS: 240, ALL_COLOURS: 960}
 _CHUNK: Final = 1 << 18
 
 
@@ -257,26 +259,30 @@ def _bytes(count: int) -> Codec:
     return uniform(0, 256, (count,))
 
 
-def _numbers(count: int) -> Codec:
-    return categorical(_WEIGHTS, (count,))
+def _weights(plan: Plan) -> NDArray[np.int64]:
+    return np.array([_WEIGHTS[plan.coloured]] + [2] * (plan.coloured - 1), np.int64)
 
 
-def push_colours(stack: Stack, colours: Sequence[Colour]) -> None:
+def _numbers(count: int, plan: Plan) -> Codec:
+    return categorical(_weights(plan), (count,))
+
+
+def push_colours(stack: Stack, colours: Sequence[Colour], plan: Plan) -> None:
     """Push what `pop_colours` pops."""
     for colour in reversed([colour for colour in colours if colour.number]):
         length = varint(len(colour.exceptions))
         _bytes(len(colour.exceptions)).push(stack, np.frombuffer(colour.exceptions, np.uint8))
         for byte in reversed(length):  # one by one, as they are popped
             _bytes(1).push(stack, np.array([byte]))
-    _numbers(len(colours)).push(stack, np.array([colour.number for colour in colours]))
+    _numbers(len(colours), plan).push(stack, np.array([colour.number for colour in colours]))
 
 
-def pop_colours(stack: Stack, count: int, channels: int, height: int, width: int) -> list[Colour]:
+def pop_colours(stack: Stack, count: int, channels: int, height: int, width: int, plan: Plan) -> list[Colour]:
     """Pop the colours of so many images of a size.
 
     Raises DamagedFileError, and ShortStackError where the stack ends.
     """
-    numbers = _numbers(count).pop(stack)[1]
+    numbers = _numbers(count, plan).pop(stack)[1]
     found = [_pop(stack, int(number), height * width) for number in numbers]
     for colour in found:
         halved = colour.subsampling is not FULL
@@ -304,8 +310,9 @@ def _pop_varint(stack: Stack) -> int:
     return Reader(memoryview(bytes(found)), where="list of exceptional colours").varint()
 
 
-def colour_bits(colours: Sequence[Colour]) -> float:
+def colour_bits(colours: Sequence[Colour], plan: Plan) -> float:
     """Information of what `push_colours` pushes, in bits."""
     parts = [colour.exceptions for colour in colours if colour.number]
-    shares = np.log2(_WEIGHTS[[colour.number for colour in colours]] / _WEIGHTS.sum())
+    weights = _weights(plan)
+    shares = np.log2(weights[[colour.number for colour in colours]] / weights.sum())
     return 8.0 * sum(len(part) + len(varint(len(part))) for part in parts) - float(shares.sum())

@@ -155,7 +155,7 @@ def band_vlb(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -
 
 def planes_of(pixels: NDArray[np.uint8], plan: int) -> tuple[Planes, Colour]:
     """The planes of an image as a file with this plan has them."""
-    return to_planes(pixels, PLANS[plan].coloured)
+    return to_planes(pixels, PLANS[plan].coloured > 0)
 
 
 def chains(
@@ -204,7 +204,7 @@ def vlb_rows(
     positions = math.prod(pyramid_shapes(*pixels.shape[:2])[-1])
     top = sum(positions * math.log2(low_range(c)[1]) for c in range(channels))
     if PLANS[plan].coloured:
-        top += colour_bits([found[1]])
+        top += colour_bits([found[1]], PLANS[plan])
     row = {"scale": None, "band": "top", "level": 0, "values": channels * positions, "vlb_bits": top}
     row |= {"drawn": False}
     rows.append(row | {"positions": positions, "calibration": None, "network_calibration": None})

@@ -178,13 +178,14 @@ class Plan:
     """Which latents a file uses, and how far the encoder borrows ahead.
 
     strip: rows of a strip of a band with latents.  first, last: scales first <= s < last have latents.
-    coloured: the colours of the planes lie on the stack (`colour.py`); else they are YCoCg-R.
+    coloured: how many colours there are of which those of the planes lie on the stack (`colour.py`); 0 where
+    they are YCoCg-R.
     """
 
     strip: int
     first: int
     last: int
-    coloured: bool = False
+    coloured: int = 0
 
     def has_latents(self, scale: int, band: int) -> bool:
         """Whether a band (index into `BANDS`) of a scale has latents, if the noise path gives it any."""
@@ -193,13 +194,15 @@ class Plan:
 
 _LATENTS = ((128, 2, 3), (32, 2, 3), (128, 0, 0), (128, 0, ALL_SCALES), (32, 0, ALL_SCALES))
 
-PLANS = tuple(Plan(*latents, coloured) for coloured in (False, True) for latents in _LATENTS)
+FIRST_COLOURS, ALL_COLOURS = 10, 32
+
+PLANS = tuple(Plan(*latents, colours) for colours in (0, FIRST_COLOURS, ALL_COLOURS) for latents in _LATENTS)
 """Plans of the format; the header stores the index."""
 
 
-def coloured(index: int) -> int:
-    """The plan with the same latents and with the colours on the stack."""
-    return index % len(_LATENTS) + len(_LATENTS)
+def coloured(index: int, number: int) -> int:
+    """The plan with the same latents and with colours on the stack, up to one of this number."""
+    return index % len(_LATENTS) + len(_LATENTS) * (1 if number < FIRST_COLOURS else 2)
 
 
 COLOURS = ("auto", "rgb")

@@ -71,7 +71,7 @@ def look(pixels: Pixels, plan: int, model: Model, device: str, threads: int, blo
     step = 1 << (len(pyramid_shapes(height, width)) - 1)
     bits += in_blocks(np.full(shape, each), step, (height, width), block)
     if PLANS[plan].coloured:
-        bits += colour_bits([found[1]]) / bits.size
+        bits += colour_bits([found[1]], PLANS[plan]) / bits.size
     order = {"HL": 0, "LH": 1, "HH": 2}
     levels.sort(key=lambda view: (-view.scale, order[view.band], -view.level))
     return Views(bits, levels)
