@@ -60,6 +60,11 @@ def test_the_past_is_looked_at_where_it_decides(shipped):
     assert found(models_of(array_picture(alpha), effort_of(7))) == ("ycc",)
 
 
+def test_efforts_that_are_not_careful_seek_quickly():
+    assert [effort_of(n).search("auto") for n in (1, 3, 4, 9)] == ["quick", "quick", "auto", "auto"]
+    assert [effort_of(n).search("rgb") for n in (1, 9)] == ["rgb", "rgb"]
+
+
 def test_a_sample_tells_the_past():
     assert was_stored(once_a_jpeg(photo(300, 400)))
     assert was_stored(once_a_jpeg(photo(300, 400))[3:, 5:])

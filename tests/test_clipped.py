@@ -138,6 +138,11 @@ def test_clipped_pictures_come_back_with_few_exceptions(number):
     assert colour.number == number
     np.testing.assert_array_equal(from_planes(planes, colour), pixels)
     assert len(colour.exceptions) < 0.02 * pixels.size
+    quick, found = to_planes(pixels, careful=False)
+    np.testing.assert_array_equal(from_planes(quick, found), pixels)
+    assert found.number in (number, 0) or found.subsampling is FULL
+    if found.number == number:
+        assert len(found.exceptions) > len(colour.exceptions)
 
 
 def test_luma_is_found_with_settled_samples():

@@ -92,7 +92,7 @@ def encode(
         for name in models_of(picture, wanted, model, colour):
             tried = _load_model(name)
             for way in ways:
-                file = _encode_diffusion(picture, tried, ORDERS[way], colour, work)
+                file = _encode_diffusion(picture, tried, ORDERS[way], wanted.search(colour), work)
                 if file is not None and (not data or len(file[0]) < len(data)):
                     chosen, data, beside = tried, *file
     if not data:

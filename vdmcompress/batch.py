@@ -220,14 +220,15 @@ def encode_batches(
     engine: Engine,
     order: Sequence[int],
     progress: Progress | None = None,
+    quick: bool = False,
 ) -> EncodedBatches:
     """Encode batches uint8 (n, H, W) or (n, H, W, 3) on one stack, by the first plan that fits.
 
-    progress: called after each band with pixels done, all pixels, and "encode".
+    progress: called after each band with pixels done, all pixels, and "encode".  quick: as `path.QUICK`.
     """
     shapes = [shape_of(pixels) for pixels in batches]
     total = sum(shape.pixels for shape in shapes)
-    found = [[to_planes(image) for image in pixels] for pixels in batches]
+    found = [[to_planes(image, careful=not quick) for image in pixels] for pixels in batches]
     most = max(colour.number for batch in found for _, colour in batch)
     for index in (coloured(plan, most) for plan in order) if most else order:
         stack, ledger = Stack.empty(batch_lanes(shapes)), Ledger()

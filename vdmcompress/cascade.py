@@ -29,7 +29,7 @@ from vdmcompress.engine import Engine
 from vdmcompress.errors import VdmError, damaged
 from vdmcompress.memory import choose_tile
 from vdmcompress.model_file import Model
-from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, Plan, coloured, lane_count
+from vdmcompress.path import DIRECT_STRIP, ORDERS, PLANS, QUICK, Plan, coloured, lane_count
 from vdmcompress.pyramid import Planes, components, join, split
 from vdmcompress.transform import (
     Bands,
@@ -46,12 +46,16 @@ Progress = Callable[[float, float, str], None]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What `encode_pixels` gives: lanes of the stack, plan, ledger of pushes minus pops, colour of planes."""
+    """What `encode_pixels` gives: lanes of the stack, plan, ledger of pushes minus pops, colour of planes.
+
+    quick: whether the colour was sought in a hurry.
+    """
 
     lanes: list[bytes]
     plan: int
     ledger: Ledger
     colour: Colour = YCOCG
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,11 @@ def encode_pixels(
     """Encode pixels uint8 (H, W) or (H, W, 3); tries the plans of `order` until the image lends the bits.
 
     memory: bytes that the process may take; LimitError where that cannot be (`memory.py`).  colour: of
-    `path.COLOURS`.
+    `path.COLOURS`, or `path.QUICK`.
     """
     channels, size = 1 if pixels.ndim == 2 else 3, (pixels.shape[0], pixels.shape[1])
     tile = choose_tile(*size, channels, model, threads, memory)
-    planes, found = to_planes(pixels, colour == "auto")
+    planes, found = to_planes(pixels, colour != "rgb", colour != QUICK)
     with Engine(model, threads, device, tile) as engine:
         pyramid = []
         for _ in range(len(pyramid_shapes(*size)) - 1):
@@ -153,7 +157,7 @@ def encode_pixels(
                     top_codec(component, plane.shape).push(stack, plane)
                 if cascade.plan.coloured:
                     push_colours(stack, [found], cascade.plan)
-            return Encoded(stack.to_lanes(), index, ledger, found)
+            return Encoded(stack.to_lanes(), index, ledger, found, colour == QUICK)
     raise VdmError("no plan fits: the last plan borrows nothing, so this is a defect; please report it")
 
 

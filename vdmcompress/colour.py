@@ -102,17 +102,18 @@ class Colour:
 YCOCG: Final = Colour()
 
 
-def to_planes(pixels: Pixels, seek: bool = True) -> tuple[Planes, Colour]:
+def to_planes(pixels: Pixels, seek: bool = True, careful: bool = True) -> tuple[Planes, Colour]:
     """Planes of pixels uint8 (H, W) or (H, W, 3), and how they came about.
 
-    seek: look for the YCC that they once were.  Raises UnsupportedImageError for other arrays.
+    seek: look for the YCC that they once were.  careful: search chroma under clipped pixels.
+    Raises UnsupportedImageError for other arrays.
     """
     if seek and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         flat = np.ascontiguousarray(pixels).reshape(-1, 3)
         for conversion in likely(flat):
             found = invert(flat, conversion, len(flat) // RARE)
             if found is not None:
-                return _as_stored(pixels, *found, conversion)
+                return _as_stored(pixels, *found, conversion, careful)
     return Planes(forward_colour(pixels)), YCOCG
 
 
@@ -133,7 +134,9 @@ def was_stored(pixels: NDArray[Any]) -> bool:
     return count >= LEAST and bool(likely(pixels[np.unravel_index(places, pixels.shape[:2])]))
 
 
-def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion) -> tuple[Planes, Colour]:
+def _as_stored(
+    pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion, careful: bool
+) -> tuple[Planes, Colour]:
     """Planes of pixels with the integers behind them, chroma at half the resolution where that serves."""
     flat, size = np.ascontiguousarray(pixels).reshape(-1, 3), pixels.shape[:2]
     number = next(n for n, kind in enumerate(KINDS) if kind[0] is conversion)
@@ -143,8 +146,9 @@ def _as_stored(pixels: Pixels, ycc: Pixels, missed: Mask, conversion: Conversion
         for kind in likeliest(chroma, known, SUBSAMPLINGS[conversion.name]):
             with ThreadPoolExecutor(2) as pool:
                 half = list(pool.map(partial(shrink, known=known, kind=kind), chroma))
-            wrong, nearest = _with_chroma(flat, ycc, half, conversion, kind, size, len(flat) // DOUBTFUL)
-            if wrong is not None and wrong.any():
+            most = len(flat) // (DOUBTFUL if careful else RARE)
+            wrong, nearest = _with_chroma(flat, ycc, half, conversion, kind, size, most)
+            if careful and wrong is not None and wrong.any():
                 half = list(settle(pixels, wrong.reshape(size), (half[0], half[1]), conversion, kind))
                 wrong, nearest = _with_chroma(flat, ycc, half, conversion, kind, size, len(flat) // RARE)
             if wrong is not None:

@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Final
 
 from vdmcompress.errors import UsageError
+from vdmcompress.path import QUICK
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,17 @@ class Effort:
     """What the encoder does.
 
     model: name of the shipped model.  latents: keys of `path.ORDERS`, the smallest result is kept.
-    careful: whether the classical methods are screened with care (`classical.may_beat`) or at a glance.
+    careful: whether the classical methods are screened with care (`classical.may_beat`) or at a glance, and
+    chroma is searched under clipped pixels (`clipped.py`).
     """
 
     model: str
     latents: tuple[str, ...]
     careful: bool
+
+    def search(self, colour: str) -> str:
+        """How colours are sought where a caller wants one of `path.COLOURS`."""
+        return QUICK if colour == "auto" and not self.careful else colour
 
 
 _FAST: Final = Effort("swift", ("none",), careful=False)

@@ -153,9 +153,9 @@ def band_vlb(chain: BandChain | BatchChain, d: Band, rng: np.random.Generator) -
     return found
 
 
-def planes_of(pixels: NDArray[np.uint8], plan: int) -> tuple[Planes, Colour]:
-    """The planes of an image as a file with this plan has them."""
-    return to_planes(pixels, PLANS[plan].coloured > 0)
+def planes_of(pixels: NDArray[np.uint8], plan: int, quick: bool = False) -> tuple[Planes, Colour]:
+    """The planes of an image as a file with this plan has them; quick: as in `cascade.Encoded`."""
+    return to_planes(pixels, PLANS[plan].coloured > 0, not quick)
 
 
 def chains(
@@ -184,14 +184,15 @@ def vlb_rows(
     threads: int,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    quick: bool = False,
 ) -> list[dict[str, Any]]:
     """VLB by scale, band and level, in bits; the few values on top of the pyramid are the last row.
 
-    progress: called with the share of the work that is done.
+    progress: called with the share of the work that is done.  quick: as in `planes_of`.
     """
     rows: list[dict[str, Any]] = []
     done, whole = 0, math.prod(pixels.shape[:2])
-    found = planes_of(pixels, plan)
+    found = planes_of(pixels, plan, quick)
     for chain, d, rng in chains(found, plan, engine, threads, seed):
         name = band_name(chain.scale, chain.band)[-2:]
         n = math.prod(chain.shape) * chain.components
@@ -229,7 +230,7 @@ def evaluate(
         encoded = encode_pixels(pixels, model, threads, None, device)
     ledger = encoded.ledger
     with Engine(model, threads, device) as engine:
-        rows = vlb_rows(pixels, encoded.plan, engine, threads, progress=progress)
+        rows = vlb_rows(pixels, encoded.plan, engine, threads, 0, progress, encoded.quick)
     coded: dict[tuple[str, int], float] = {}
     for (label, k, kind), bits in ledger.entries.items():
         level = k if kind == "q" or label == "top" else k - 1

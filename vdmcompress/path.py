@@ -208,6 +208,9 @@ def coloured(index: int, number: int) -> int:
 COLOURS = ("auto", "rgb")
 """What an encoder may be asked for: to look for the YCC that pixels once were, or to take them as RGB."""
 
+QUICK = "quick"
+"""As auto, without the search under clipped pixels: what efforts that are not careful take for it."""
+
 ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.
 

@@ -161,7 +161,8 @@ def _smallest(
     shapes = [shape for shape, _ in batches_of([e.member(False) for e in entries])]
     tile = choose_batch_tile(shapes, model, _threads(settings), settings.memory)
     with Engine(model, _threads(settings), settings.device, tile) as engine:
-        tried = [encode_batches(batches, engine, ORDERS[way], progress) for way in ways]
+        quick = not effort_of(settings.effort).careful
+        tried = [encode_batches(batches, engine, ORDERS[way], progress, quick) for way in ways]
     return min(tried, key=lambda found: sum(map(len, found.lanes)))
 
 

@@ -47,7 +47,8 @@ class Chooser:
                     progress((index + share) / len(names))
 
             model = self.load(name)
-            tried.append((evaluate_picture(picture, model, device, threads, latents, show, colour), model))
+            sought = self.effort.search(colour)
+            tried.append((evaluate_picture(picture, model, device, threads, latents, show, sought), model))
         return min(tried, key=lambda each: int(each[0]["file_bytes"]))
 
 
