@@ -337,7 +337,7 @@ def test_files_come_back_and_are_smaller(tiny_model, number, monkeypatch):
     for scale in (2, 4, 8):
         small = decode_pixels(encoded.lanes, 64, 96, 3, encoded.plan, tiny_model, 1, scale)
         np.testing.assert_array_equal(small, preview(pixels, scale))
-    monkeypatch.setattr(cascade, "to_planes", lambda pixels, seek: (Planes(forward_colour(pixels)), Colour()))
+    monkeypatch.setattr(cascade, "to_planes", lambda pixels, *_: (Planes(forward_colour(pixels)), Colour()))
     plain = encode_pixels(pixels, tiny_model, 1)
     assert sum(map(len, encoded.lanes)) < 0.9 * sum(map(len, plain.lanes))
 
