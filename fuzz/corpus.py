@@ -151,8 +151,7 @@ def sound_files() -> dict[str, bytes]:
         "rgb-21x19-jpeg-420": diffusion_file(stored_picture(19, 21, 2)),
         "rgb-23x18-jpeg-422": diffusion_file(stored_picture(18, 23, 3), "none"),
         "rgb-17x18-webp": diffusion_file(stored_picture(18, 17, 4)),
-        "rgb-19x22-webp-420": diffusion_file(stored_picture(22, 19, 28)),
-        "rgb-20x23-jpeg-420-cut": diffusion_file(stored_picture(23, 20, 21)),
+        "rgb-17x16-jpeg-420-cut": diffusion_file(stored_picture(16, 17, 21)),
         "rgb-16x18-photocd": diffusion_file(stored_picture(18, 16, 5)),
         "rgb-22x20-photocd-420": diffusion_file(stored_picture(20, 22, 8), "all"),
         "webp-rgb": _classical_file(
