@@ -131,8 +131,9 @@ def test_strips_leave_no_row_out():
         assert seen.min() >= 1
 
 
-@pytest.mark.parametrize("number", [2, 28, 6])
-def test_clipped_pictures_come_back_with_few_exceptions(number):
+@pytest.mark.parametrize(("number", "hurried"), [(2, 2), (28, 4), (6, 5)])
+def test_clipped_pictures_come_back_with_few_exceptions(number, hurried):
+    """A search in a hurry leaves more exceptions, or so many that chroma stays whole."""
     pixels, _ = bright(number, 160, 200, 12)
     planes, colour = to_planes(pixels)
     assert colour.number == number
@@ -140,9 +141,9 @@ def test_clipped_pictures_come_back_with_few_exceptions(number):
     assert len(colour.exceptions) < 0.02 * pixels.size
     quick, found = to_planes(pixels, careful=False)
     np.testing.assert_array_equal(from_planes(quick, found), pixels)
-    assert found.number in (number, 0) or found.subsampling is FULL
-    if found.number == number:
-        assert len(found.exceptions) > len(colour.exceptions)
+    assert found.number == hurried
+    if hurried == number:
+        assert len(found.exceptions) > 2 * len(colour.exceptions)
 
 
 def test_luma_is_found_with_settled_samples():

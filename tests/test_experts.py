@@ -10,6 +10,7 @@ import torch
 from tests import phase_support
 from tests.model_support import synthetic
 from tests.phase_support import SLOTS, inputs, phase, shaken
+from vdmcompress.errors import UsageError
 from vdmcompress.network import Denoiser, evaluate
 from vdmcompress.path import NoisePath
 from vdmcompress.train.config import load_config
@@ -131,6 +132,19 @@ def test_a_step_that_can_be_recorded_is_the_step(config):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     moved = zip(trainers[0].model.parameters(), Experts(config.network).parameters(), strict=True)
     assert any((a != b).any() for a, b in moved)
+
+
+def test_rates_that_a_recording_would_freeze_are_refused(config, tmp_path):
+    trainers = [
+        ExpertsTrainer(replace(config, train=replace(config.train, recorded=r)), torch.device("cpu"))
+        for r in (False, True)
+    ]
+    for number, trainer in enumerate(trainers):
+        torch.save(trainer.state(), tmp_path / f"{number}.pt")
+    trainers[1].load(tmp_path / "1.pt")
+    trainers[0].load(tmp_path / "0.pt")
+    with pytest.raises(UsageError, match="recorded"):
+        trainers[1].load(tmp_path / "0.pt")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

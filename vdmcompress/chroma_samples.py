@@ -55,8 +55,11 @@ SITED_SWEEPS: Final = 6
 
 
 @compiled
-def _at(y: int, x: int, turned: bool) -> tuple[int, int]:
-    return (x, y) if turned else (y, x)
+def _miss(full: Plane, rows: bool, rounding: int, turned: bool, here: int, there: int, y: int, x: int) -> int:
+    """Price of pixel (y, x) of planes that may be transposed, from the sums of its samples."""
+    pixel = between_pixel(here, there, rows, rounding, x if turned else y, y if turned else x)
+    price: int = MISS * (pixel - full[y, x]) ** 2
+    return price
 
 
 @compiled
@@ -112,10 +115,7 @@ def _fit_line(
                 for y in range(first, last + 1):
                     if known[y, x] and part[y - first, j] > 0:
                         own = part[y - first, j] * value + rest[y - first, j]
-                        alone += (
-                            MISS
-                            * (between_pixel(own, own, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
-                        )
+                        alone += _miss(full, rows, rounding, turned, own, own, y, x)
             if j == 0:
                 price[j, state] = alone
                 continue
@@ -132,16 +132,10 @@ def _fit_line(
                     near, far = part[k, j - 1] * left + rest[k, j - 1], part[k, j] * value + rest[k, j]
                     x = 2 * j - 1
                     if known[y, x]:
-                        total += (
-                            MISS
-                            * (between_pixel(near, far, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
-                        )
+                        total += _miss(full, rows, rounding, turned, near, far, y, x)
                     x = 2 * j
                     if x < width and known[y, x]:
-                        total += (
-                            MISS
-                            * (between_pixel(far, near, rows, rounding, *_at(y, x, turned)) - full[y, x]) ** 2
-                        )
+                        total += _miss(full, rows, rounding, turned, far, near, y, x)
                 if total < best:
                     best = total
                     back[j, state] = before

@@ -107,10 +107,12 @@ def _at(half: Plane, rows: bool, rounding: int, sited: bool, y: int, x: int) -> 
 
 
 @compiled
-def _price(
-    pixels: Any, tables: Any, divisor: int, first: Plane, second: Plane, how: Any, i: int, j: int, most: int
-) -> Any:
-    """What the gaps of the pixels cost in which sample (i, j) has a part; beyond `most` some such number."""
+def _price(work: Any, i: int, j: int, most: int) -> Any:
+    """What the gaps of the pixels cost in which sample (i, j) has a part; beyond `most` some such number.
+
+    work: pixels, tables and divisor of the conversion, samples of C1 and C2, and the kind as numbers.
+    """
+    pixels, tables, divisor, first, second, how = work
     rows, rounding, sited = how[0] != 0, how[1], how[2] != 0
     height, width = pixels.shape[:2]
     top, bottom = (2 * i - 1, 2 * i + 2) if rows else (i, i)
@@ -135,12 +137,7 @@ def _price(
 
 @compiled
 def _both(
-    pixels: Any,
-    tables: Any,
-    divisor: int,
-    first: Plane,
-    second: Plane,
-    how: Any,
+    work: Any,
     i: int,
     j: int,
     k: int,
@@ -148,10 +145,10 @@ def _both(
     most: int,
 ) -> Any:
     """`_price` of two samples together; pixels in which both have a part count twice."""
-    price = _price(pixels, tables, divisor, first, second, how, i, j, most)
+    price = _price(work, i, j, most)
     if price > most:
         return price
-    return price + _price(pixels, tables, divisor, first, second, how, k, m, most - price)
+    return price + _price(work, k, m, most - price)
 
 
 @compiled
@@ -164,25 +161,21 @@ def _doubt(doubt: Mask, top: int, bottom: int, i: int, j: int) -> None:
 
 @compiled
 def _sweep(
-    pixels: Any,
-    tables: Any,
-    divisor: int,
-    first: Plane,
-    second: Plane,
-    how: Any,
+    work: Any,
     moves: Any,
     doubt: Mask,
     top: int,
     bottom: int,
 ) -> int:
     """Moves samples in doubt in rows top..bottom-1; what has no gap, or what nothing helps, is taken off."""
+    first, second = work[3], work[4]
     moved = 0
     for i in range(top, bottom):
         for j in range(first.shape[1]):
             if not doubt[i - top, j]:
                 continue
             doubt[i - top, j] = False
-            least = _price(pixels, tables, divisor, first, second, how, i, j, _ENDLESS)
+            least = _price(work, i, j, _ENDLESS)
             for _ in range(STEPS):
                 if least == 0:
                     break
@@ -193,7 +186,7 @@ def _sweep(
                     if a < 0 or a > 255 or b < 0 or b > 255:
                         continue
                     first[i, j], second[i, j] = a, b
-                    price = _price(pixels, tables, divisor, first, second, how, i, j, best - 1)
+                    price = _price(work, i, j, best - 1)
                     if price < best:
                         best, best_one, best_two = price, a, b
                 first[i, j], second[i, j] = best_one, best_two
@@ -207,30 +200,26 @@ def _sweep(
 
 @compiled
 def _pair_sweep(
-    pixels: Any,
-    tables: Any,
-    divisor: int,
-    first: Plane,
-    second: Plane,
-    how: Any,
+    work: Any,
     doubt: Mask,
     top: int,
     bottom: int,
 ) -> int:
     """The same for a sample and one beside it, of one chroma: by 1, the other as far, back or twice back."""
+    first, second = work[3], work[4]
     moved = 0
     for i in range(top, bottom):
         for j in range(first.shape[1]):
             if not doubt[i - top, j]:
                 continue
             doubt[i - top, j] = False
-            if _price(pixels, tables, divisor, first, second, how, i, j, 0) == 0:
+            if _price(work, i, j, 0) == 0:
                 continue
             for side in range(4):
                 k, m = i + SIDES[side][0], j + SIDES[side][1]
                 if k < top or k >= bottom or m < 0 or m >= first.shape[1]:
                     continue
-                least = _both(pixels, tables, divisor, first, second, how, i, j, k, m, _ENDLESS)
+                least = _both(work, i, j, k, m, _ENDLESS)
                 for move in range(12):
                     plane, a = (first if move % 2 == 0 else second), 1 - move // 2 % 2 * 2
                     b = a if move < 4 else (-a if move < 8 else -2 * a)
@@ -238,7 +227,7 @@ def _pair_sweep(
                     if least == 0 or not (0 <= one + a <= 255 and 0 <= two + b <= 255):
                         continue
                     plane[i, j], plane[k, m] = one + a, two + b
-                    price = _both(pixels, tables, divisor, first, second, how, i, j, k, m, least - 1)
+                    price = _both(work, i, j, k, m, least - 1)
                     if price < least:
                         least = price
                         moved += 1
@@ -295,20 +284,20 @@ def settle(
     fixed = pixels, conversion.tables, conversion.divisor, first, second, how
     moves = moves_of(conversion)
 
-    def work(rows: tuple[int, int]) -> None:
+    def settle_rows(rows: tuple[int, int]) -> None:
         doubt = near[rows[0] : rows[1]].copy()
         for turn in range(ROUNDS + 1):
             if turn:
                 doubt[:] = near[rows[0] : rows[1]]
-                if not _pair_sweep(*fixed, doubt, *rows):
+                if not _pair_sweep(fixed, doubt, *rows):
                     break
             for _ in range(SWEEPS):
-                if not _sweep(*fixed, moves, doubt, *rows):
+                if not _sweep(fixed, moves, doubt, *rows):
                     break
 
     with ThreadPoolExecutor(2) as pool:
         for strips in _strips(h):
-            list(pool.map(work, strips))
+            list(pool.map(settle_rows, strips))
     found = []
     for plane, before in zip((first, second), chroma, strict=True):
         short = [(0, most - has) for most, has in zip(before.shape, plane.shape, strict=True)]

@@ -142,6 +142,9 @@ class Trainer(BaseTrainer[Graph]):
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
         super().load(path)
+        rates = [group["lr"] for optimiser in self.optimisers for group in optimiser.param_groups]
+        if self.config.train.recorded and not all(isinstance(rate, torch.Tensor) for rate in rates):
+            raise UsageError(f"{path} was made without recorded = true; continue it without that")
         if self.neighbours is not None:
             self.neighbours.load_state_dict(load_state(path, self.device)["neighbours"])
 
