@@ -1,6 +1,7 @@
 """Whole images through the cascade: every size, kind and plan comes back; damage is met by name; previews."""
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from vdmcompress import cascade
 from vdmcompress.cascade import decode_pixels, encode_pixels, lane_count
 from vdmcompress.errors import DamagedFileError, VdmError
 from vdmcompress.path import ORDERS, PLANS
-from vdmcompress.transform import forward_colour, haar_forward, inverse_colour
+from vdmcompress.transform import forward_colour, haar_forward, inverse_colour, pyramid_shapes
 
 tiny_model = model_support.tiny_model
 SIZES = [(1, 1), (1, 7), (3, 5), (5, 3), (16, 16), (31, 33), (63, 65), (64, 96), (100, 7)]
@@ -165,6 +166,31 @@ def test_previews_are_the_low_bands(tiny_model, size, channels, scale):
     np.testing.assert_array_equal(got, want)
     if size == (64, 96):
         assert got.shape[:2] == (64 // scale, 96 // scale)
+
+
+def test_the_next_band_is_evaluated_while_one_is_coded(tiny_model, monkeypatch):
+    """All but the last band wait for the following one's distributions, which nothing else would make now."""
+    encode, likelihood = cascade.bits_back.encode, cascade.BandChain.likelihood
+    coded, begun, last = [], {}, 3 * (len(pyramid_shapes(64, 64)) - 1) - 1
+
+    def place(chain):
+        return 3 * chain.scale + 2 - chain.band
+
+    def evaluated(chain, *arguments):
+        found = likelihood(chain, *arguments)
+        begun.setdefault(place(chain), threading.Event()).set()
+        return found
+
+    def coder(stack, detail, chain, *arguments):
+        coded.append(place(chain))
+        if place(chain) < last:
+            assert begun.setdefault(place(chain) + 1, threading.Event()).wait(60)
+        encode(stack, detail, chain, *arguments)
+
+    monkeypatch.setattr(cascade.BandChain, "likelihood", evaluated)
+    monkeypatch.setattr(cascade.bits_back, "encode", coder)
+    check_roundtrip(model_support.photo(64, 64), tiny_model)
+    assert coded == list(range(last + 1))
 
 
 def test_progress_runs_to_its_end(tiny_model):

@@ -134,6 +134,33 @@ def test_screen_ends_with_the_first_estimate_that_decides(monkeypatch):
         assert asked == codings
 
 
+@pytest.mark.parametrize("share, decides", [(1.5, True), (1.49, False)])
+def test_a_glance_decides_where_diffusion_is_far_ahead(monkeypatch, share, decides):
+    pixels, asked = IMAGES["photo"], []
+    copies = classical._copies(pixels)
+
+    def webp(_, method, quality=100):
+        asked.append(method)
+        return bytes(20_000 if method == 0 else 19_000)
+
+    monkeypatch.setattr(classical, "_webp", webp)
+    assert not may_beat(pixels, int((20_000 - 64) / (share + copies)))
+    assert (asked == [0]) is decides
+
+
+def test_a_glance_does_not_decide_of_what_may_be_no_photograph(monkeypatch):
+    pixels, asked = IMAGES["photo"], []
+    least = int(pixels.size * 1.5 * 1.5 / 8)
+
+    def webp(_, method, quality=100):
+        asked.append(method)
+        return bytes(least - 2 if method == 0 else least - 1)
+
+    monkeypatch.setattr(classical, "_webp", webp)
+    may_beat(pixels, least // 4)
+    assert asked != [0]
+
+
 def test_what_may_be_no_photograph_is_not_decided_quickly(monkeypatch):
     pixels, asked = IMAGES["photo"], []
     limit = pixels.size * 1.5 / 8  # bytes below which an image is no photograph

@@ -82,6 +82,48 @@ def test_results_do_not_depend_on_how_the_band_is_cut(tiny_model, whole, device,
                 np.testing.assert_array_equal(got_linear, linear[3 * part : 3 * part + 3, rows])
 
 
+@pytest.mark.parametrize("columns", [1, 10_000])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_share_layers_or_take_tiles(tiny_model, monkeypatch, whole, columns, threads):
+    """Either way of spreading Winograd's convolution over threads gives the same integers."""
+    if not available():
+        pytest.skip("this processor has no AVX2")
+    raw, sums, linear = whole
+    monkeypatch.setattr(engine, "SHARED_COLUMNS", columns)
+    monkeypatch.setattr(engine, "LEAST_ROWS", 1)
+    ways = []
+    for name in ("run", "run_shared"):
+        monkeypatch.setattr(WinogradBackend, name, told(getattr(WinogradBackend, name), name, ways))
+    with Engine(tiny_model, threads, "cpu_winograd", 32) as e:
+        e._evaluation(1)  # with its known answer
+        ways.clear()
+        got_sums, got_linear = e.evaluate(1, raw, slice(3, 34), 1)
+    assert ("run" in ways) is (columns * threads <= 90)
+    np.testing.assert_array_equal(got_sums, sums[3:34, :, PART:])
+    np.testing.assert_array_equal(got_linear, linear[3:, 3:34])
+
+
+def told(method, name, calls):
+    """The method, which notes its name."""
+
+    def call(*arguments, **options):
+        calls.append(name)
+        return method(*arguments, **options)
+
+    return call
+
+
+def test_an_error_of_a_thread_is_the_caller_s(tiny_model):
+    """A part that fails in another thread is not lost."""
+
+    def work(rows):
+        if rows.start == 0:
+            raise MachineError("here")
+
+    with Engine(tiny_model, 3, "cpu_float") as e, pytest.raises(MachineError, match="here"):
+        e._share(work, slice(0, 90))
+
+
 def test_only_rows_within_reach_are_read(tiny_model, whole):
     """What the encoder has not popped yet may hold anything."""
     raw, sums, _ = whole

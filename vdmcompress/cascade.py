@@ -12,6 +12,7 @@ takes the next plan of its order (`path.ORDERS`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +43,8 @@ Array = NDArray[np.int32]
 Band = NDArray[np.int16]
 Pixels = NDArray[np.uint8]
 Progress = Callable[[float, float, str], None]
+Pyramid = Sequence[tuple[Bands, tuple[int, int]]]
+"""Bands of each scale and (H, W) of what they split, from fine to coarse."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +93,33 @@ class Cascade:
             if step.top or self.plan.has_latents(scale, band)
         ]
 
-    def push_scale(
-        self, stack: Stack, scale: int, bands: Bands, size: tuple[int, int], ledger: Ledger
+    def push_scales(
+        self, stack: Stack, pyramid: Pyramid, ledger: Ledger, pushed: Callable[[int], None]
     ) -> None:
-        """Push HH, LH, HL of a scale."""
-        self.engine.prepare(reversed(self.rows(scale)))
+        """Push HH, LH, HL of each scale, from fine to coarse, and tell each scale when it is done.
+
+        While a band is coded, the first strip of the next one goes through the network.
+        """
+        order = [(scale, band) for scale in range(len(pyramid)) for band in reversed(range(3))]
+        with ThreadPoolExecutor(1) as ahead:
+            begun = [ahead.submit(self._begin, pyramid, *place) for place in order[:1]]
+            for number, (scale, band) in enumerate(order, 1):
+                chain, detail = begun.pop().result()
+                begun += [ahead.submit(self._begin, pyramid, *place) for place in order[number : number + 1]]
+                bits_back.encode(stack, detail, chain, ledger.scope(band_name(scale, band)), self.threads)
+                if band == 0:
+                    pushed(scale)
+
+    def _begin(self, pyramid: Pyramid, scale: int, band: int) -> tuple[BandChain, Band]:
+        """A band's chain, which has made the first of its distributions, and the band."""
+        bands, size = pyramid[scale]
+        if band == 2:
+            self.engine.prepare(reversed(self.rows(scale)))
         details = (bands.hl, bands.lh, bands.hh)
-        for band in reversed(range(3)):
-            chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
-            bits_back.encode(stack, details[band], chain, ledger.scope(band_name(scale, band)), self.threads)
+        chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
+        for strip in chain.strips[:1]:
+            chain.likelihood(chain.levels, None, strip)
+        return chain, details[band]
 
     def pop_scale(self, stack: Stack, scale: int, ll: Band, size: tuple[int, int], ledger: Ledger) -> Bands:
         """Pop HL, LH, HH of a scale."""
@@ -142,14 +163,16 @@ def encode_pixels(
             pyramid.append((bands, planes.size))
             planes = Planes(bands.ll)
         work = [b.ll.shape[1] * b.ll.shape[2] for b, _ in pyramid]
+
+        def pushed(scale: int) -> None:
+            if progress is not None:
+                progress(sum(work[: scale + 1]), sum(work), "encode")
+
         for index in (coloured(plan, found.number) for plan in order) if found.number else order:
             stack, ledger = Stack.empty(lane_count(*size)), Ledger()
             cascade = Cascade(engine, channels, PLANS[index], threads, found)
             try:
-                for scale, (bands, shape) in enumerate(pyramid):
-                    cascade.push_scale(stack, scale, bands, shape, ledger)
-                    if progress is not None:
-                        progress(sum(work[: scale + 1]), sum(work), "encode")
+                cascade.push_scales(stack, pyramid, ledger, pushed)
             except ShortStackError:
                 continue
             with ledger.scope("top").entry(stack, 0, "p"):

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.kernels import compiled
+from vdmcompress.kernels import compiled, inlined
 from vdmcompress.subsampling import Subsampling, between_pixel, half_shape, mirrored, upsample
 
 __all__ = ["likeliest", "shrink"]
@@ -41,20 +41,23 @@ SHARE: Final = 0.1
 ASKED: Final = 0.35
 """The same with another rounding."""
 
+BEATEN: Final = 6
+"""The same where a kind has left that many times fewer: no rounding makes up for it."""
+
 SURE: Final = 0.015
 """With so few unexplained no other kind is looked at: a wrong rounding leaves more."""
 
 MISS: Final = 16
 """Price of a pixel that is one off; to move a sample by one costs 1: it stays where nothing tells."""
 
-SWEEPS: Final = 3
-"""Passes over the samples near pixels that they do not explain yet."""
+SWEEPS: Final = (1, 2, 2)
+"""Passes over the samples so near to one with a part in a pixel that they do not explain yet."""
 
 SITED_SWEEPS: Final = 6
 """The same of samples that lie on pixels."""
 
 
-@compiled
+@inlined
 def _miss(full: Plane, rows: bool, rounding: int, turned: bool, here: int, there: int, y: int, x: int) -> int:
     """Price of pixel (y, x) of planes that may be transposed, from the sums of its samples."""
     pixel = between_pixel(here, there, rows, rounding, x if turned else y, y if turned else x)
@@ -120,20 +123,19 @@ def _fit_line(
                 price[j, state] = alone
                 continue
             best = np.int64(1) << 50
-            for before in range(states):
+            for turn in range(states):  # the one that stays first, for it leaves the others soon behind
+                before = reach + (turn + 1) // 2 * (1 - turn % 2 * 2)
                 total = price[j - 1, before]
-                if total >= best:
-                    continue
                 left = np.int64(half[i, j - 1]) + before - reach
-                for y in range(first, last + 1):
-                    k = y - first
+                for k in range(last - first + 1):
+                    if total >= best:
+                        break
                     if part[k, j] == 0:
                         continue
+                    y, x = first + k, 2 * j
                     near, far = part[k, j - 1] * left + rest[k, j - 1], part[k, j] * value + rest[k, j]
-                    x = 2 * j - 1
-                    if known[y, x]:
-                        total += _miss(full, rows, rounding, turned, near, far, y, x)
-                    x = 2 * j
+                    if known[y, x - 1]:
+                        total += _miss(full, rows, rounding, turned, near, far, y, x - 1)
                     if x < width and known[y, x]:
                         total += _miss(full, rows, rounding, turned, far, near, y, x)
                 if total < best:
@@ -260,7 +262,7 @@ def likeliest(planes: Sequence[Plane], known: Mask, kinds: Sequence[Subsampling]
         best = worst(kinds[first]), first
         if best[0] <= SURE:
             return [kinds[first]]
-        if best[0] <= ASKED:
+        if best[0] <= min(ASKED, BEATEN * min([share for share, _ in found], default=1.0)):
             best = min([best, *((worst(kinds[n]), n) for n in others)])
         if best[0] <= SHARE:
             found.append(best)
@@ -289,9 +291,9 @@ def shrink(full: Plane, known: Mask, kind: Subsampling) -> Plane:
     for _ in range(SHARPENED):
         missing = means.astype(np.int16) - _means(upsample(half, kind, height, width), kind.rows)
         half = (half + missing).clip(0, 255).astype(np.uint8)
-    for _ in range(SWEEPS):
+    for spread in SWEEPS:
         wrong = (upsample(half, kind, height, width) != full) & known
-        doubt = _near(wrong, half.shape, kind.rows)
+        doubt = _near(wrong, half.shape, kind.rows, spread)
         moved = _fit(full, known, kind.rows, kind.rounding, False, half, doubt, REACH)
         if kind.rows:
             turned = np.ascontiguousarray(half.T)
@@ -311,14 +313,14 @@ def _means(full: Plane, rows: bool) -> Plane:
     return ((total[::2] + total[1::2] + 2) >> 2 if rows else (total + 1) >> 1).astype(np.uint8)
 
 
-def _near(wrong: Mask, shape: tuple[int, ...], rows: bool) -> Mask:
-    """Samples within two of one that has a part in a wrong pixel."""
+def _near(wrong: Mask, shape: tuple[int, ...], rows: bool, spread: int) -> Mask:
+    """Samples within `spread` of one that has a part in a wrong pixel."""
     found = np.zeros(shape, np.bool_)
     y, x = np.nonzero(wrong)
     found[y // 2 if rows else y, x // 2] = True
     for axis in (0, 1) if rows else (1,):
-        spread = np.pad(found, [(2, 2) if axis == k else (0, 0) for k in (0, 1)])
+        wide = np.pad(found, [(spread, spread) if axis == k else (0, 0) for k in (0, 1)])
         found = np.zeros_like(found)
-        for shift in range(5):
-            found |= spread[shift : shift + shape[0]] if axis == 0 else spread[:, shift : shift + shape[1]]
+        for shift in range(2 * spread + 1):
+            found |= wide[shift : shift + shape[0]] if axis == 0 else wide[:, shift : shift + shape[1]]
     return found

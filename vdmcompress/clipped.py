@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.kernels import compiled
+from vdmcompress.kernels import compiled, inlined
 from vdmcompress.subsampling import Subsampling, between_pixel, half_shape, mirrored
 from vdmcompress.ycc import Conversion
 
@@ -49,7 +49,7 @@ ANY: Final = 3
 WIDEST: Final = 12
 """The largest gap that counts."""
 
-STRIP: Final = 64
+STRIP: Final = 32
 BETWEEN: Final = 4
 """Rows of samples from strip to strip, and between two of them: no pixel depends on samples of both."""
 
@@ -58,36 +58,42 @@ SIDES: Final = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _ENDLESS: Final = 1 << 30
 
 
-@compiled
-def _first(tables: Any, c: int, need: Any) -> Any:
-    """The least Y with T_c0[Y] >= need; below 0 or beyond 255 where there is none, in proportion."""
-    rise = np.int64(tables[c, 0, 255]) - tables[c, 0, 0]
-    y: Any = np.int64(np.floor(255.0 * (need - tables[c, 0, 0]) / rise))
+@inlined
+def _first(luma: Any, need: Any) -> Any:
+    """The least Y with luma[Y] >= need; below 0 or beyond 255 where there is none, in proportion."""
+    rise = np.int64(luma[255]) - luma[0]
+    y: Any = (255 * (need - luma[0])) // rise
     if y < -1 or y > 257:
         return y
     y = min(max(y, 0), 255)
-    while y > 0 and tables[c, 0, y - 1] >= need:
+    while y > 0 and luma[y - 1] >= need:
         y -= 1
-    while y < 256 and tables[c, 0, min(y, 255)] < need:
+    while y < 256 and luma[min(y, 255)] < need:
         y += 1
     return y
 
 
-@compiled
+@inlined
 def gap(tables: Any, divisor: int, red: int, green: int, blue: int, c1: int, c2: int) -> Any:
-    """Steps of Y that are missing for a Y with which C1, C2 give a colour; 0 where there is one."""
-    low, high = np.int64(0), np.int64(255)
+    """Steps of Y that are missing for a Y with which C1, C2 give a colour; 0 where there is one.
+
+    tables: of a conversion whose R, G and B rise with Y alike (`ycc.Conversion`).
+    """
+    low, high = np.int64(-_ENDLESS), np.int64(_ENDLESS)
     for c in range(3):
         value = red if c == 0 else (green if c == 1 else blue)
         rest = np.int64(tables[c, 1, c1]) + tables[c, 2, c2]
         if value > 0:
-            low = max(low, _first(tables, c, value * divisor - rest))
+            low = max(low, value * divisor - rest)
         if value < 255:
-            high = min(high, _first(tables, c, (value + 1) * divisor - rest) - 1)
-    return max(low - high, 0)
+            high = min(high, (value + 1) * divisor - rest)
+    luma = tables[0, 0]
+    least = np.int64(0) if low <= luma[0] else _first(luma, low)
+    most = np.int64(255) if high > luma[255] else _first(luma, high) - 1
+    return max(least - most, 0)
 
 
-@compiled
+@inlined
 def _at(half: Plane, rows: bool, rounding: int, sited: bool, y: int, x: int) -> int:
     """Pixel (y, x) of `upsample`."""
     h, w = half.shape
@@ -106,7 +112,7 @@ def _at(half: Plane, rows: bool, rounding: int, sited: bool, y: int, x: int) -> 
     return between
 
 
-@compiled
+@inlined
 def _price(work: Any, i: int, j: int, most: int) -> Any:
     """What the gaps of the pixels cost in which sample (i, j) has a part; beyond `most` some such number.
 

@@ -7,8 +7,9 @@ of the network's reach, so that each output is the same integer however the band
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmcompress.errors import LimitError, MachineError, UsageError
-from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, check_answer
+from vdmcompress.exact import FEATURES, PART, Backend, ExactEvaluation, SharingBackend, check_answer
 from vdmcompress.kernels import linear_predict, pack_features
 from vdmcompress.model_file import Model
 
@@ -27,6 +28,12 @@ BACKENDS = (*CPU_BACKENDS, *CUDA_BACKENDS)
 
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
+
+SHARED_COLUMNS = 128
+"""Bands with fewer columns for each thread go through the network whole, if threads can share its layers."""
+
+LEAST_ROWS = 8
+"""Rows of a layer, or pairs of rows, that are worth another thread."""
 
 BATCH_POSITIONS = 1 << 12
 """Positions of a band up to which many of them are evaluated together."""
@@ -215,7 +222,7 @@ class Engine:
         sums = np.empty((count, w, PART), np.int32)
         linear = np.empty((3, count, w), np.int32)
 
-        def tile(place: tuple[slice, slice]) -> None:
+        def tile(place: tuple[slice, slice], run: Callable[..., NDArray[np.int32]]) -> None:
             y, x = place
             top, bottom = max(rows.start + y.start - reach, 0), min(rows.start + y.stop + reach, h)
             left, right = max(x.start - reach, 0), min(x.stop + reach, w)
@@ -223,17 +230,34 @@ class Engine:
             pack_features(raw, top, left, u)
             above, before = rows.start + y.start - top, x.start - left
             margins = (above, bottom - rows.start - y.stop, before, right - x.stop)
-            found = self.backend.run(prepared, u, margins)
+            found = run(prepared, u, margins)
             inner = found[above:, before:, channels]
             sums[y, x] = inner[: y.stop - y.start, : x.stop - x.start]
-            piece = np.empty((3, y.stop - y.start, x.stop - x.start), np.int32)
-            linear_predict(
-                raw, evaluation.linear[3 * part : 3 * part + 3], rows.start + y.start, x.start, piece
-            )
-            linear[:, y, x] = piece
 
-        list(self._pool.map(tile, self._tiles(count, w)))
+        def predict(y: slice) -> None:
+            piece = np.empty((3, y.stop - y.start, w), np.int32)
+            linear_predict(raw, evaluation.linear[3 * part : 3 * part + 3], rows.start + y.start, 0, piece)
+            linear[:, y] = piece
+
+        self._share(predict, slice(0, count))
+        if isinstance(self.backend, SharingBackend) and w < SHARED_COLUMNS * self.threads:
+            for place in self._tiles(count, w, SHARED_COLUMNS):
+                tile(place, partial(self.backend.run_shared, share=self._share))
+        else:
+            list(self._pool.map(partial(tile, run=self.backend.run), self._tiles(count, w)))
         return sums, linear
+
+    def _share(self, work: Callable[[slice], None], rows: slice) -> None:
+        """`exact.Share`: a part for each thread, the last one for the caller's."""
+        count = rows.stop - rows.start
+        *parts, last = _cut(count, max(1, min(self.threads, count // LEAST_ROWS)))
+        shifted = [slice(rows.start + part.start, rows.start + part.stop) for part in (*parts, last)]
+        waiting = [self._pool.submit(work, part) for part in shifted[:-1]]
+        try:
+            work(shifted[-1])
+        finally:
+            for future in waiting:
+                future.result()
 
     def evaluate_batch(
         self, row: int, raw: NDArray[np.int16], part: int
@@ -267,10 +291,13 @@ class Engine:
         list(self._pool.map(some, _cut(count, min(count, max(parts, self.threads)))))
         return sums, linear
 
-    def _tiles(self, rows: int, columns: int) -> list[tuple[slice, slice]]:
-        """Equal tiles that cover rows and columns; wide bands have as many as keep all threads busy."""
+    def _tiles(self, rows: int, columns: int, least: int = 64) -> list[tuple[slice, slice]]:
+        """Equal tiles that cover rows and columns.
+
+        Bands of at least so many columns for each thread have as many tiles as keep all threads busy.
+        """
         across = -(-columns // self.tile)
-        if columns >= 64 * self.threads:
+        if columns >= least * self.threads:
             across = -(-max(across, self.threads) // self.threads) * self.threads
         return [(y, x) for y in _cut(rows, -(-rows // self.tile)) for x in _cut(columns, across)]
 

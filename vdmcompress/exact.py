@@ -11,10 +11,10 @@ What remains, rounding and saturation, is defined on integers.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +134,10 @@ Margins: TypeAlias = tuple[int, int, int, int]
 NO_MARGINS: Final[Margins] = (0, 0, 0, 0)
 
 
+Share: TypeAlias = Callable[[Callable[[slice], None], slice], None]
+"""Calls a function for the parts of a range, in any order or at once; ends when all have ended."""
+
+
 class Backend(Protocol):
     """A way of computing an exact evaluation; all give the same integers."""
 
@@ -152,6 +156,16 @@ class Backend(Protocol):
 
     def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Head sums int32 (n, h, w, 24) for n inputs u8 (n, h, w, 30), each alone with zeros around it."""
+
+
+@runtime_checkable
+class SharingBackend(Backend, Protocol):
+    """A backend in which threads share each layer, so that no margin is computed twice."""
+
+    def run_shared(
+        self, prepared: object, u: NDArray[np.uint8], margins: Margins, share: Share
+    ) -> NDArray[np.int32]:
+        """`run`, with the rows of each layer spread over threads by `share`."""
 
 
 def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:

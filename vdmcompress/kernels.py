@@ -30,6 +30,15 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For what compiled loops call at each turn, to become a part of them.
+
+    Called as a function it would count references to its arrays, in turn with all other threads.
+    """
+    found: Callable[..., Any] = njit(nogil=True, fastmath=False, forceinline=True)(function)
+    return found
+
+
 @compiled
 def differences(ll: NDArray[np.int16], out: NDArray[np.int16]) -> None:
     """LL less its left neighbour (out[:C]) and less its upper one (out[C:]), 0 at edges; int16 (2C, h, w)."""

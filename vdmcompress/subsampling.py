@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmcompress.kernels import compiled
+from vdmcompress.kernels import compiled, inlined
 
 __all__ = ["FULL", "SUBSAMPLINGS", "Subsampling", "half_shape", "upsample"]
 
@@ -96,7 +96,7 @@ def _between_up(half: Plane, rows: bool, rounding: int, out: Plane) -> None:
             out[y, x] = (3 * here + there + _rounding(rows, rounding, y, x)) >> shift
 
 
-@compiled
+@inlined
 def _rounding(rows: bool, rounding: int, y: int, x: int) -> int:
     """What is added to the sum of a pixel: half of its divisor, or one less."""
     half = 8 if rows else 2
@@ -107,7 +107,7 @@ def _rounding(rows: bool, rounding: int, y: int, x: int) -> int:
     return half - 1 + up if rows else half - up
 
 
-@compiled
+@inlined
 def between_pixel(here: int, there: int, rows: bool, rounding: int, y: int, x: int) -> int:
     """Pixel (y, x) from the sums of its column of samples and of the one beside it."""
     pixel: int = (3 * here + there + _rounding(rows, rounding, y, x)) >> (4 if rows else 2)

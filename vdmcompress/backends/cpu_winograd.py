@@ -15,6 +15,7 @@ every process whether any of it is used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from vdmcompress.backends import vectors
 from vdmcompress.backends.vectors import LANES, ROWS, gather, gather_stream, multiply, spread
-from vdmcompress.exact import FEATURES, NO_MARGINS, ExactEvaluation, Layer, Margins
+from vdmcompress.exact import FEATURES, NO_MARGINS, ExactEvaluation, Layer, Margins, Share
 
 BLOCK: Final = 4 * ROWS
 """Patches whose transforms wait in the cache."""
@@ -210,29 +211,44 @@ class WinogradBackend:
 
     def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
+        return self.run_shared(prepared, u, margins, lambda work, rows: work(rows))
+
+    def run_shared(
+        self, prepared: object, u: NDArray[np.uint8], margins: Margins, share: Share
+    ) -> NDArray[np.int32]:
+        """`run` with threads; see `exact.SharingBackend`."""
         layers: _Prepared = prepared  # type: ignore[assignment]
         h, w, _ = u.shape
         size = (2 * -(-h // 2) + 2, 2 * -(-w // 2) + 2)
         features = np.zeros((*size, _padded(FEATURES)), np.uint8)
         features[1 : h + 1, 1 : w + 1, :FEATURES] = u
-        v = np.empty((16, BLOCK, max(_padded(FEATURES), layers.width)), np.int16)
-        m = np.empty((16, BLOCK, layers.width), np.int32)
         active, inner = (np.zeros((*size, layers.width), np.uint8) for _ in range(2))
         stream, none = np.zeros((*size, layers.width), np.int16), np.zeros((0, 0, 0), np.int16)
         path = [(features, layers.stem, active, stream)]
         for a, b in layers.blocks:
             path += [(active, a, inner, none), (inner, b, active, stream)]
-        for number, (x, by, y, added) in enumerate(path):
+
+        def convolve(number: int, left: int, right: int, rows: slice) -> None:
+            x, by, y, added = path[number]
+            v = np.empty((16, BLOCK, x.shape[2]), np.int16)
+            m = np.empty((16, BLOCK, layers.width), np.int32)
+            _convolve(x, by.weights, by.numbers, v, m, y, added, rows.start, rows.stop, left, right)
+
+        for number, (_, _, y, _) in enumerate(path):
             # the layers that follow reach one position further each
             skip = [max(0, margin - (len(path) - 1 - number)) for margin in margins]
-            rows = (skip[0] // 2, -(-(h - skip[1]) // 2))
             columns = (skip[2] // 2, -(-(w - skip[3]) // 2))
-            _convolve(x, by.weights, by.numbers, v, m, y, added, *rows, *columns)
+            share(partial(convolve, number, *columns), slice(skip[0] // 2, -(-(h - skip[1]) // 2)))
             y[h + 1 :], y[:, w + 1 :] = 0, 0
         out = np.empty((h, w, len(layers.bias)), np.int32)
-        room = np.empty((BLOCK, layers.width), np.int16)
-        products = np.empty((BLOCK, _padded(len(layers.bias))), np.int32)
-        _heads(active, layers.head, layers.bias, room, products, out)
+
+        def heads(rows: slice) -> None:
+            room = np.empty((BLOCK, layers.width), np.int16)
+            products = np.empty((BLOCK, _padded(len(layers.bias))), np.int32)
+            above = active[rows.start : rows.stop + 2]
+            _heads(above, layers.head, layers.bias, room, products, out[rows])
+
+        share(heads, slice(0, h))
         return out
 
     def run_batch(self, prepared: object, u: NDArray[np.uint8]) -> NDArray[np.int32]:
