@@ -21,6 +21,8 @@ def _outputs(c: Any, z: Any, units: Any, hidden: Any, hidden_bias: Any, output: 
         units[j] = hidden_bias[c, j]
     for t in range(len(z)):
         v = z[t]
+        if v == 0:  # as all of components that come later are
+            continue
         for j in range(count):
             units[j] = np.int32(units[j] + np.int32(hidden[c, t, j] * v))
     s, o = np.int64(output_bias[c, 0]), np.int64(output_bias[c, 1])
