@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vdmcompress import classical
-from vdmcompress.classical import decode_classical, encode_classical, may_beat
+from vdmcompress.classical import decode_classical, encode_classical, may_beat, small_may_beat
 from vdmcompress.errors import DamagedFileError
 from vdmcompress.header import Header, Kind
 
@@ -108,6 +108,21 @@ def test_screen_spares_full_effort(encoded, codings, name, factor):
     assert not may_beat(IMAGES[name], int(len(encoded[name][1]) * factor))
     assert codings
     assert (6, 100) not in [coding[:2] for coding in codings]
+
+
+@pytest.mark.parametrize("bits, margin", [(3.0, 1.1), (2.9, 1.3), (1.5, 1.3), (1.4, 4.0), (0.1, 4.0)])
+def test_small_images_of_many_are_screened_by_what_little_effort_takes(monkeypatch, bits, margin):
+    pixels = IMAGES["photo"][:40, :40]
+    quick = -(-int(bits * pixels.size) // 8)
+    monkeypatch.setattr(classical, "_webp", lambda pixels, method, quality=100: bytes(quick))
+    least = (quick - 16) / margin
+    assert small_may_beat(pixels, int(least) + 1)
+    assert not small_may_beat(pixels, int(least) - 1)
+
+
+@pytest.mark.parametrize("name", [name for name, x in IMAGES.items() if x.shape[0] * x.shape[1] <= 4096])
+def test_the_screen_of_many_lets_winners_through(encoded, name):
+    assert small_may_beat(IMAGES[name], len(encoded[name][1]) + 1)
 
 
 def test_screen_ends_with_the_first_estimate_that_decides(monkeypatch):

@@ -24,8 +24,8 @@ VALUE_BYTES: Final = 9
 """Of each value of an image: pixels, planes, bands, the stack."""
 
 STRIP_BYTES: Final = 470
-"""Of each position of a strip: features, network outputs, coder parameters of two strips, and of the first rows
-of the next band while a band is encoded."""
+"""Of each position of a strip: features, network outputs, coder parameters of two strips, and the same of the
+next band's first rows while a band is encoded."""
 
 CHANNEL_BYTES: Final = 12
 """Of each channel and position of a tile: two 8-bit activations, a stream, float32 outputs of two layers."""

@@ -24,7 +24,13 @@ from vdmcompress.batch import EncodedBatches, decode_batches, encode_batches
 from vdmcompress.border import guarded
 from vdmcompress.choice import AUTO
 from vdmcompress.chunks import Chunk
-from vdmcompress.classical import decode_classical, encode_classical, may_beat, small_size
+from vdmcompress.classical import (
+    SMALL_PIXELS,
+    decode_classical,
+    encode_classical,
+    may_beat,
+    small_may_beat,
+)
 from vdmcompress.container import PIXELS_PER_BYTE
 from vdmcompress.decoding import REFERENCE_DEVICE
 from vdmcompress.efforts import effort_of
@@ -49,9 +55,6 @@ TRIAL_IMAGES: Final = 48
 
 LEAST_SAVING: Final = 2000
 """Batches are coded anew without some images where that saves more than one byte of so many."""
-
-CLASSICAL_MARGIN: Final = 1.3
-"""A small image is tried classically at full effort where a quick try takes at most this much more."""
 
 
 @guarded
@@ -137,9 +140,8 @@ def _beside(picture: Picture) -> int:
 
 def _may_switch(picture: Picture, size: int, careful: bool, settings: GroupSettings) -> bool:
     """Whether a classical coding may take fewer than size bytes: a screen."""
-    quick = small_size(picture.colour)
-    if quick is not None:
-        return quick < CLASSICAL_MARGIN * size
+    if picture.width * picture.height <= SMALL_PIXELS:
+        return small_may_beat(picture.colour, size)
     return may_beat(picture.colour, size, careful=careful, threads=_threads(settings))
 
 
