@@ -33,9 +33,9 @@ SMALL_PIXELS: Final = 1 << 12
 
 SMALL_MARGINS: Final = ((3.0, 1.1), (1.5, 1.3), (0.0, 4.0))
 SMALL_SLACK_BYTES: Final = 16
-"""By the least bits a value that little effort takes for a small image: it takes at most so many times what full
-effort does, and bytes.  Met were 1.08, 1.25 and 3.6 times, on 1,152 pieces of all kinds of pictures and 500
-images of CIFAR-10."""
+"""By the least bits a value that little effort takes for a small image: it takes at most so many times what
+full effort does, and bytes.  Met were 1.08, 1.25 and 3.6 times, on 1,152 pieces of all kinds of pictures and
+500 images of CIFAR-10."""
 
 SAMPLE_PIXELS: Final = 1 << 19
 SAMPLE_SHARE: Final = 16
