@@ -169,15 +169,15 @@ def test_previews_are_the_low_bands(tiny_model, size, channels, scale):
 
 
 def test_the_next_band_is_evaluated_while_one_is_coded(tiny_model, monkeypatch):
-    """All but the last band wait for the following one's distributions, which nothing else would make now."""
-    encode, likelihood = cascade.bits_back.encode, cascade.BandChain.likelihood
+    """All but the last band wait for the following one's evaluation, which nothing else would make now."""
+    encode, evaluate = cascade.bits_back.encode, cascade.BandChain._evaluate
     coded, begun, last = [], {}, 3 * (len(pyramid_shapes(64, 64)) - 1) - 1
 
     def place(chain):
         return 3 * chain.scale + 2 - chain.band
 
     def evaluated(chain, *arguments):
-        found = likelihood(chain, *arguments)
+        found = evaluate(chain, *arguments)
         begun.setdefault(place(chain), threading.Event()).set()
         return found
 
@@ -187,7 +187,7 @@ def test_the_next_band_is_evaluated_while_one_is_coded(tiny_model, monkeypatch):
             assert begun.setdefault(place(chain) + 1, threading.Event()).wait(60)
         encode(stack, detail, chain, *arguments)
 
-    monkeypatch.setattr(cascade.BandChain, "likelihood", evaluated)
+    monkeypatch.setattr(cascade.BandChain, "_evaluate", evaluated)
     monkeypatch.setattr(cascade.bits_back, "encode", coder)
     check_roundtrip(model_support.photo(64, 64), tiny_model)
     assert coded == list(range(last + 1))

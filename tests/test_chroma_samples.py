@@ -67,4 +67,4 @@ def test_a_wrong_kind_leaves_more_than_the_right_one():
     known = np.ones(size, np.bool_)
     shares = [misfit(full, known, kind) for kind in KINDS]
     assert min(shares) == shares[0] < SHARE
-    assert np.argsort(shares)[0] == 0 and 1.5 * shares[0] < sorted(shares)[1]
+    assert 1.5 * shares[0] < sorted(shares)[1]

@@ -106,6 +106,12 @@ class BandChain(PathChain):
             self.scale, step, bool(part), sums, linear, exponents, grey, rows, self.shape
         )
 
+    def begin(self) -> None:
+        """Evaluate what the first strip's `likelihood` at the top asks for."""
+        for strip in self._strips[:1]:
+            step = self.model.path.step(self.band, self.path.evaluations)
+            self._top(self.model.row(self.scale, step.slot), strip, int(self.direct))
+
     def _top(self, row: int, rows: slice, part: int) -> tuple[Array, Array]:
         """Outputs of the top evaluation, which reads no latent: computed for many strips at once."""
         if self._chunk is None or not (

@@ -111,14 +111,13 @@ class Cascade:
                     pushed(scale)
 
     def _begin(self, pyramid: Pyramid, scale: int, band: int) -> tuple[BandChain, Band]:
-        """A band's chain, which has made the first of its distributions, and the band."""
+        """A band's chain, begun, and the band."""
         bands, size = pyramid[scale]
         if band == 2:
             self.engine.prepare(reversed(self.rows(scale)))
         details = (bands.hl, bands.lh, bands.hh)
         chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
-        for strip in chain.strips[:1]:
-            chain.likelihood(chain.levels, None, strip)
+        chain.begin()
         return chain, details[band]
 
     def pop_scale(self, stack: Stack, scale: int, ll: Band, size: tuple[int, int], ledger: Ledger) -> Bands:

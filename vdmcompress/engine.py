@@ -29,8 +29,8 @@ BACKENDS = (*CPU_BACKENDS, *CUDA_BACKENDS)
 TILE = 256
 """Rows and columns of the largest tile, in positions without its margin."""
 
-SHARED_COLUMNS = 128
-"""Bands with fewer columns for each thread go through the network whole, if threads can share its layers."""
+TILE_COLUMNS, SHARED_COLUMNS = 64, 128
+"""Least columns of a tile of a thread's own; the second where threads can share layers instead."""
 
 LEAST_ROWS = 8
 """Rows of a layer, or pairs of rows, that are worth another thread."""
@@ -240,11 +240,13 @@ class Engine:
             linear[:, y] = piece
 
         self._share(predict, slice(0, count))
-        if isinstance(self.backend, SharingBackend) and w < SHARED_COLUMNS * self.threads:
-            for place in self._tiles(count, w, SHARED_COLUMNS):
+        shares = isinstance(self.backend, SharingBackend)
+        tiles = self._tiles(count, w, SHARED_COLUMNS if shares else TILE_COLUMNS)
+        if isinstance(self.backend, SharingBackend) and len(tiles) < self.threads:
+            for place in tiles:
                 tile(place, partial(self.backend.run_shared, share=self._share))
         else:
-            list(self._pool.map(partial(tile, run=self.backend.run), self._tiles(count, w)))
+            list(self._pool.map(partial(tile, run=self.backend.run), tiles))
         return sums, linear
 
     def _share(self, work: Callable[[slice], None], rows: slice) -> None:
@@ -291,7 +293,7 @@ class Engine:
         list(self._pool.map(some, _cut(count, min(count, max(parts, self.threads)))))
         return sums, linear
 
-    def _tiles(self, rows: int, columns: int, least: int = 64) -> list[tuple[slice, slice]]:
+    def _tiles(self, rows: int, columns: int, least: int) -> list[tuple[slice, slice]]:
         """Equal tiles that cover rows and columns.
 
         Bands of at least so many columns for each thread have as many tiles as keep all threads busy.
