@@ -91,7 +91,6 @@ def _walk(
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
     status = adaptive(
         heads, words, sizes, int(decoding), columns, x, bins.mean, bins.scale, bins.coupling, bins.low,
-        bins.count, bins.window, bins.tables, inverses(), widths(), corrector.hidden, corrector.hidden_bias,
-        corrector.output, corrector.output_bias, mean, scale,
+        bins.count, bins.window, bins.tables, inverses(), widths(), *corrector.packed, mean, scale,
     )  # fmt: skip
     return int(status), replace(bins, mean=mean, scale=scale) if status == DONE else bins

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from .corrector import INPUT_BITS, INPUT_LIMIT, INPUTS, NEAR
-from .corrector_kernels import _outputs
+from .corrector import INPUT_BITS, INPUT_LIMIT, INPUTS
+from .corrector_kernels import _outputs, _pair
 from .kernels import (
     _BINS,
     _BIT32,
@@ -68,9 +68,7 @@ _UNIT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - UNIT_BITS
 _WIDTH_SHIFT = UNIT_BITS + WIDTH_BITS - MEAN_FRACTION_BITS
 _EIGHTH_SHIFT = WIDTH_BITS - MEAN_FRACTION_BITS + 3
 _INPUT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - INPUT_BITS
-_HERE = NEAR  # inputs of the corrector: errors of the components before, after those of the neighbours
-_SIZES = NEAR + 2  # sizes of these six
-_STATES = 2 * _SIZES  # four numbers for each component
+_OWN_PAIRS = 6  # inputs of the corrector: four errors, their sizes, the own state; then of components before
 _OCTAVE_SHIFT = OFFSET_BITS + 3 - UNIT_BITS  # from octaves in 2^-10 to scale indices in 2^-16
 
 
@@ -111,9 +109,9 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
         _output(types.int32, 2),  # x (n, C)
         *_BINS,
         _input(types.int64, 1),  # widths (SCALES,)
-        _input(types.int32, 3),  # corrector: hidden (C, INPUTS, H)
-        _input(types.int32, 2),  # hidden bias (C, H)
-        _input(types.int32, 3),  # output (C, 2, H)
+        _input(types.int16, 5),  # corrector, see `corrector.Packed`: hidden (C, G, INPUTS / 2, 16, 2)
+        _input(types.int32, 2),  # hidden bias (C, 16 G)
+        _input(types.int16, 3),  # output (C, 2, 16 G)
         _input(types.int32, 2),  # output bias (C, 2)
         _output(types.int32, 2),  # refined mean (n, C)
         _output(types.uint8, 2),  # refined scale (n, C)
@@ -140,10 +138,11 @@ def adaptive(
     by_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     seen_size = np.zeros((components, BUCKETS), np.int64)
     seen_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
-    units = np.zeros(hidden.shape[2], np.int32)
-    corrects = len(units) > 0
+    corrects = hidden.shape[1] > 0
+    units = np.zeros(hidden_bias.shape[1], np.int16)  # of the corrector
+    states = np.zeros((components, 2), np.int32)
     errors = np.zeros((components, place if corrects else 0), np.int32)  # in adapted sigma, for the corrector
-    z = np.zeros(INPUTS, np.int32)
+    z = np.zeros(INPUTS // 2, np.int32)
     here = np.int64(MARGIN * span + MARGIN) - 1
     column = np.int64(-1)
     for i in range(n):
@@ -193,17 +192,29 @@ def adaptive(
 
             if corrects:
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
-                if c == 0:
-                    z[:] = 0
-                for t in range(NEAR):
-                    z[t] = errors[c, here + away[t]]
-                    z[_SIZES + t] = abs(z[t])
-                at = _STATES + 4 * c
-                z[at] = _clip((adapted_index - 40) << np.int64(INPUT_BITS - 4), INPUT_LIMIT)
-                z[at + 1] = _clip((adapted * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT)
-                z[at + 2] = _clip((move * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT)
-                z[at + 3] = _clip((adapted_index - index) << np.int64(INPUT_BITS - 3), INPUT_LIMIT)
-                shift, octaves = _outputs(c, z, units, hidden, hidden_bias, output, output_bias)
+                left, above = errors[c, here + away[0]], errors[c, here + away[1]]
+                above_left, above_right = errors[c, here + away[2]], errors[c, here + away[3]]
+                z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
+                z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
+                states[c, 0] = _pair(
+                    _clip((adapted_index - 40) << np.int64(INPUT_BITS - 4), INPUT_LIMIT),
+                    _clip((adapted * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT),
+                )
+                states[c, 1] = _pair(
+                    _clip((move * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT),
+                    _clip((adapted_index - index) << np.int64(INPUT_BITS - 3), INPUT_LIMIT),
+                )
+                z[4], z[5] = states[c, 0], states[c, 1]
+                pairs = np.int64(_OWN_PAIRS)
+                if c > 0:
+                    first = errors[0, here]
+                    second = errors[1, here] if c > 1 else np.int32(0)
+                    z[6], z[7] = _pair(first, second), _pair(abs(first), abs(second))
+                    pairs += 2
+                    for j in range(c):
+                        z[pairs], z[pairs + 1] = states[j, 0], states[j, 1]
+                        pairs += 2
+                shift, octaves = _outputs(c, z, pairs, units, hidden, hidden_bias, output, output_bias)
                 move += (_clip(shift, _SHIFT_LIMIT) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
                 offset += _clip(octaves, 4 << UNIT_BITS) << np.int64(_OCTAVE_SHIFT)
                 refined = min(
@@ -248,9 +259,6 @@ def adaptive(
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
                 error = (_clip(centre, 1 << 25) * sigma) >> np.int64(_INPUT_SHIFT)
                 errors[c, here] = _clip(error, INPUT_LIMIT)
-                if c < 2:
-                    z[_HERE + c] = errors[c, here]
-                    z[_SIZES + _HERE + c] = abs(z[_HERE + c])
             share = max(right_share - left_share, np.int64(1))
             error = _clip(((left_rise - right_rise) << np.int64(UNIT_BITS + 6)) // share, _CLIP)
             slope = _clip((left * left_rise - right * right_rise) // share, _SLOPE_LIMIT)

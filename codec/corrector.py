@@ -18,7 +18,8 @@ in 2^-18, h in 2^-10, V in 2^-12, v in 2^-22. s is clipped to +-2, o to +-4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +36,34 @@ BIAS_LIMIT = 1 << 28
 UNIT_BITS, UNIT_LIMIT = 10, (1 << 15) - 1
 OUTPUT_BITS, OUTPUT_LIMIT = 12, (1 << 15) - 1
 MOST_UNITS = 64
+GROUP = 16
+"""Units are padded to groups of so many where they are computed (`vector_kernels.py`)."""
+
+_OWN = ((0, 1, 2, 3, 6, 7, 8, 9), (4, 5, 10, 11))
+"""Inputs about the neighbours, then about the components before."""
 
 Array = npt.NDArray[Any]
+
+
+def order(c: int) -> tuple[int, ...]:
+    """Of component c: inputs as the loop puts them together, first the own ones, those of others last."""
+    near, before = _OWN
+    states = (c, *(j for j in range(3) if j != c))
+    own, *others = (tuple(range(12 + 4 * j, 16 + 4 * j)) for j in states)
+    return (*near, *own, *before, *(t for other in others for t in other))
+
+
+class Packed(NamedTuple):
+    """Weights as the compiled loop reads them, units padded with zeros to G groups of 16.
+
+    hidden int16 (C, G, INPUTS / 2, 16, 2) in the order of `order`; hidden_bias int32 (C, 16 G);
+    output int16 (C, 2, 16 G); output_bias int32 (C, 2).
+    """
+
+    hidden: Array
+    hidden_bias: Array
+    output: Array
+    output_bias: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +109,21 @@ class Corrector:
     def components(self) -> int:
         """C."""
         return int(self.hidden.shape[0])
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The weights as the compiled loop reads them."""
+        components, _, units = self.hidden.shape
+        groups = -(-units // GROUP)
+        more = ((0, 0), (0, groups * GROUP - units))
+        hidden = np.stack([np.pad(w[list(order(c))], more) for c, w in enumerate(self.hidden)])
+        hidden = hidden.reshape(components, INPUTS // 2, 2, groups, GROUP).transpose(0, 3, 1, 4, 2)
+        return Packed(
+            np.ascontiguousarray(hidden, np.int16),
+            np.pad(self.hidden_bias, more),
+            np.pad(self.output, ((0, 0), *more)).astype(np.int16),
+            self.output_bias,
+        )
 
     @classmethod
     def none(cls, components: int) -> Corrector:

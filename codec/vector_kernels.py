@@ -1,0 +1,173 @@
+"""Layers of a small integer network, for loops that numba compiles (`corrector_kernels.py`).
+
+A layer's sums stay in vector registers; products of pairs of 16 bits (`vpmaddwd` on x86) are what no loop
+in Python becomes by itself. Everything is exact, with or without that instruction. Addresses and counts are
+int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils, codegen, config
+from numba.extending import intrinsic
+
+LANES = 16
+"""Units come in groups of so many."""
+
+UNIT_LIMIT = (1 << 15) - 1
+"""The largest value of a unit."""
+
+ir: Any = vars(cgutils)["ir"]  # what numba itself writes its code with
+_SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (16, 32, 64))
+_SHORTS, _INTS, _LONGS = (ir.VectorType(kind, LANES) for kind in (_SHORT, _INT, _LONG))
+_HALF, _HALF_SHORTS = (ir.VectorType(kind, LANES // 2) for kind in (_INT, _SHORT))
+_HALVES = (0, 1)
+
+_intrinsic: Callable[[Callable[..., Any]], Any] = intrinsic
+
+
+def _setting(name: str) -> str | None:
+    """What NUMBA_CPU_NAME or NUMBA_CPU_FEATURES asks the compiler for."""
+    value: str | None = getattr(config, name)
+    return value
+
+
+def _has_avx2() -> bool:
+    """Whether compiled code may use AVX2."""
+    name, features = _setting("CPU_NAME"), _setting("CPU_FEATURES")
+    if name is None and features is None:
+        features = codegen.get_host_cpu_features()  # type: ignore[no-untyped-call]
+    return "+avx2" in (features or "").split(",")
+
+
+class _Writer:
+    """Writes instructions of one function."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def place(self, address: Any, offset: Any, kind: Any) -> Any:
+        return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
+
+    def load(self, address: Any, offset: Any, kind: Any) -> Any:
+        return self.builder.load(self.place(address, offset, kind), align=1)
+
+    def store(self, value: Any, address: Any, offset: Any) -> None:
+        self.builder.store(value, self.place(address, offset, value.type), align=1)
+
+    def times(self, value: Any, factor: int, more: int = 0) -> Any:
+        return self.builder.add(self.builder.mul(value, _LONG(factor)), _LONG(more))
+
+    def same(self, kind: Any, value: int) -> Any:
+        return ir.Constant(kind, [value] * kind.count)
+
+    def spread(self, two: Any) -> Any:
+        """int16 (16,) of which each pair is the int32 `two`."""
+        one = self.builder.insert_element(ir.Constant(_HALF, ir.Undefined), two, _INT(0))
+        return self.builder.bitcast(self.builder.shuffle_vector(one, one, self.same(_HALF, 0)), _SHORTS)
+
+    def products(self, a: Any, b: Any) -> Any:
+        """int32 (8,): sums of pairs of products of int16 (16,) and int16 (16,)."""
+        builder = self.builder
+        if _has_avx2():
+            name, kind = "llvm.x86.avx2.pmadd.wd", ir.FunctionType(_HALF, [_SHORTS, _SHORTS])
+            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            return builder.call(function, [a, b])
+        product = builder.mul(builder.sext(a, _INTS), builder.sext(b, _INTS))
+        lanes = (ir.Constant(_HALF, list(range(first, LANES, 2))) for first in (0, 1))
+        return builder.add(*(builder.shuffle_vector(product, product, which) for which in lanes))
+
+    def clamped(self, x: Any) -> Any:
+        """x, int32 (8,), within 0 and UNIT_LIMIT, as int16."""
+        least, most = self.same(_HALF, 0), self.same(_HALF, UNIT_LIMIT)
+        x = self.builder.select(self.builder.icmp_signed("<", x, least), least, x)
+        x = self.builder.select(self.builder.icmp_signed(">", x, most), most, x)
+        return self.builder.trunc(x, _HALF_SHORTS)
+
+    def loop(self, count: Any, before: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+        """The last values of body(index, values) -> values for index 0 to count - 1; count is at least 1."""
+        builder = self.builder
+        start = builder.block
+        head, end = builder.append_basic_block("turn"), builder.append_basic_block("end")
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(_LONG)
+        values = [builder.phi(value.type) for value in before]
+        after = body(index, list(values))
+        following = builder.add(index, _LONG(1))
+        for phi, first, then in zip([index, *values], [_LONG(0), *before], [following, *after], strict=True):
+            phi.add_incoming(first, start)
+            phi.add_incoming(then, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, count), head, end)
+        builder.position_at_end(end)
+        return after
+
+
+def layer(shift: int) -> Any:
+    """The compiled function f(inputs, pairs, weights, stride, bias, groups, units) of a layer:
+
+    units int16 (16 groups,) = clip((bias + weights . inputs) >> shift, 0, UNIT_LIMIT), for inputs int16
+    (2 pairs,), weights int16 (groups, stride, 16, 2), of which the first `pairs` of a group count, and bias
+    int32 (16 groups,), all by their addresses.  pairs and groups are at least 1; the caller proves that sums
+    fit 32 bits.
+    """
+
+    @_intrinsic
+    def function(
+        context: Any, inputs: Any, pairs: Any, weights: Any, stride: Any, bias: Any, groups: Any, units: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+            inputs, pairs, weights, stride, bias, groups, units = values
+            w = _Writer(builder)
+
+            def group(g: Any, _: list[Any]) -> list[Any]:
+                panel = builder.add(weights, builder.mul(g, w.times(stride, 4 * LANES)))
+
+                def pair(p: Any, sums: list[Any]) -> list[Any]:
+                    same = w.spread(w.load(inputs, w.times(p, 4), _INT))
+                    parts = (
+                        w.load(panel, w.times(p, 4 * LANES, 2 * LANES * half), _SHORTS) for half in _HALVES
+                    )
+                    return [
+                        builder.add(total, w.products(same, part))
+                        for total, part in zip(sums, parts, strict=True)
+                    ]
+
+                first = [w.load(bias, w.times(g, 4 * LANES, 2 * LANES * half), _HALF) for half in _HALVES]
+                for half, total in enumerate(w.loop(pairs, first, pair)):
+                    moved = builder.ashr(total, w.same(_HALF, shift))
+                    w.store(w.clamped(moved), units, w.times(g, 2 * LANES, LANES * half))
+                return []
+
+            w.loop(groups, [], group)
+            return context.get_dummy_value()
+
+        return types.none(*[types.int64] * 7), generate
+
+    return function
+
+
+@_intrinsic
+def weighed(context: Any, units: Any, weights: Any, groups: Any) -> Any:
+    """int64: the sum of units times weights, both int16 (16 groups,), by addresses; groups at least 1."""
+
+    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        units, weights, groups = values
+        w = _Writer(builder)
+
+        def group(g: Any, sums: list[Any]) -> list[Any]:
+            a, b = (builder.sext(w.load(x, w.times(g, 2 * LANES), _SHORTS), _INTS) for x in (units, weights))
+            return [builder.add(sums[0], builder.sext(builder.mul(a, b), _LONGS))]
+
+        total = w.loop(groups, [ir.Constant(_LONGS, None)], group)[0]
+        lanes = LANES
+        while lanes > 1:
+            lanes //= 2
+            parts = (ir.Constant(ir.VectorType(_INT, lanes), list(range(k, k + lanes))) for k in (0, lanes))
+            total = builder.add(*(builder.shuffle_vector(total, total, part) for part in parts))
+        return builder.extract_element(total, _INT(0))
+
+    return types.int64(*[types.int64] * 3), generate
