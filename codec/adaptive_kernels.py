@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from .corrector import INPUT_BITS, INPUT_LIMIT, INPUTS
-from .corrector_kernels import _outputs, _pair
+from .corrector import MOST_UNITS, WIDE
+from .corrector_kernels import NO_INDEX, _around, _in_sigma, _index_input, _outputs, _pair
 from .kernels import (
     _BINS,
     _BIT32,
@@ -67,8 +67,6 @@ _OFFSET_LIMIT = 24 << OFFSET_BITS
 _UNIT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - UNIT_BITS
 _WIDTH_SHIFT = UNIT_BITS + WIDTH_BITS - MEAN_FRACTION_BITS
 _EIGHTH_SHIFT = WIDTH_BITS - MEAN_FRACTION_BITS + 3
-_INPUT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - INPUT_BITS
-_OWN_PAIRS = 6  # inputs of the corrector: four errors, their sizes, the own state; then of components before
 _OCTAVE_SHIFT = OFFSET_BITS + 3 - UNIT_BITS  # from octaves in 2^-10 to scale indices in 2^-16
 
 
@@ -109,9 +107,11 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
         _output(types.int32, 2),  # x (n, C)
         *_BINS,
         _input(types.int64, 1),  # widths (SCALES,)
-        _input(types.int16, 5),  # corrector, see `corrector.Packed`: hidden (C, G, INPUTS / 2, 16, 2)
-        _input(types.int32, 2),  # hidden bias (C, 16 G)
-        _input(types.int16, 3),  # output (C, 2, 16 G)
+        _input(types.int16, 5),  # corrector, see `corrector.Packed`: hidden (C, G, INPUTS / 2, 32, 2)
+        _input(types.int32, 2),  # hidden bias (C, 32 G)
+        _input(types.int16, 5),  # middle (C, G', 16 G, 32, 2)
+        _input(types.int32, 2),  # middle bias (C, 32 G')
+        _input(types.int16, 3),  # output (C, 2, 32 G' or 32 G)
         _input(types.int32, 2),  # output bias (C, 2)
         _output(types.int32, 2),  # refined mean (n, C)
         _output(types.uint8, 2),  # refined scale (n, C)
@@ -120,7 +120,7 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
 def adaptive(
     heads: Any, words: Any, sizes: Any, decoding: Any, columns: Any, x: Any,
     mean: Any, scale: Any, coupling: Any, low: Any, count: Any, window: Any, tables: Any, inverses: Any,
-    widths: Any, hidden: Any, hidden_bias: Any, output: Any, output_bias: Any,
+    widths: Any, hidden: Any, hidden_bias: Any, middle: Any, middle_bias: Any, output: Any, output_bias: Any,
     refined_mean: Any, refined_scale: Any,
 ) -> Any:  # fmt: skip
     """Refines the distributions of positions in raster order; if `decoding` pops the values on the way."""
@@ -139,10 +139,20 @@ def adaptive(
     seen_size = np.zeros((components, BUCKETS), np.int64)
     seen_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     corrects = hidden.shape[1] > 0
-    units = np.zeros(hidden_bias.shape[1], np.int16)  # of the corrector
+    wide = middle.shape[1] > 0
+    units = np.zeros((2, MOST_UNITS), np.int16)
     states = np.zeros((components, 2), np.int32)
-    errors = np.zeros((components, place if corrects else 0), np.int32)  # in adapted sigma, for the corrector
-    z = np.zeros(INPUTS // 2, np.int32)
+    errors = np.zeros(
+        (components, place + span if corrects else 0), np.int16
+    )  # in adapted sigma, for the corrector
+    z = np.zeros(WIDE // 2, np.int32)
+    means = np.zeros((components, place + span if wide else 0), np.int32)
+    indexes = np.full((components, place + span if wide else 0), np.int16(NO_INDEX))
+    if wide:
+        for i in range(n):
+            to = np.int64(MARGIN * span + MARGIN) + (i // columns) * span + i % columns
+            for c in range(components):
+                means[c, to], indexes[c, to] = mean[i, c], np.int16(scale[i, c])
     here = np.int64(MARGIN * span + MARGIN) - 1
     column = np.int64(-1)
     for i in range(n):
@@ -192,29 +202,41 @@ def adaptive(
 
             if corrects:
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
-                left, above = errors[c, here + away[0]], errors[c, here + away[1]]
-                above_left, above_right = errors[c, here + away[2]], errors[c, here + away[3]]
-                z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
-                z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
-                states[c, 0] = _pair(
-                    _clip((adapted_index - 40) << np.int64(INPUT_BITS - 4), INPUT_LIMIT),
-                    _clip((adapted * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT),
-                )
-                states[c, 1] = _pair(
-                    _clip((move * sigma) >> np.int64(_INPUT_SHIFT), INPUT_LIMIT),
-                    _clip((adapted_index - index) << np.int64(INPUT_BITS - 3), INPUT_LIMIT),
-                )
-                z[4], z[5] = states[c, 0], states[c, 1]
-                pairs = np.int64(_OWN_PAIRS)
+                states[c, 0] = _pair(_index_input(adapted_index - NO_INDEX, 4), _in_sigma(adapted, sigma))
+                states[c, 1] = _pair(_in_sigma(move, sigma), _index_input(adapted_index - index, 3))
+                pairs = np.int64(21) if wide else np.int64(6)
+                if wide:
+                    _around(np.int64(c), here, span, adapted_index, FLOOR, z, errors, means, indexes)
+                    z[7], z[8] = states[c, 0], states[c, 1]
+                else:
+                    left, above = errors[c, here + away[0]], errors[c, here + away[1]]
+                    above_left, above_right = errors[c, here + away[2]], errors[c, here + away[3]]
+                    z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
+                    z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
+                    z[4], z[5] = states[c, 0], states[c, 1]
                 if c > 0:
                     first = errors[0, here]
-                    second = errors[1, here] if c > 1 else np.int32(0)
-                    z[6], z[7] = _pair(first, second), _pair(abs(first), abs(second))
-                    pairs += 2
+                    second = errors[1, here] if c > 1 else np.int16(0)
+                    z[pairs] = _pair(first, second)
+                    pairs += 1
+                    if not wide:
+                        z[pairs] = _pair(abs(first), abs(second))
+                        pairs += 1
                     for j in range(c):
                         z[pairs], z[pairs + 1] = states[j, 0], states[j, 1]
                         pairs += 2
-                shift, octaves = _outputs(c, z, pairs, units, hidden, hidden_bias, output, output_bias)
+                shift, octaves = _outputs(
+                    pairs,
+                    np.int64(c),
+                    z,
+                    units,
+                    hidden,
+                    hidden_bias,
+                    middle,
+                    middle_bias,
+                    output,
+                    output_bias,
+                )
                 move += (_clip(shift, _SHIFT_LIMIT) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
                 offset += _clip(octaves, 4 << UNIT_BITS) << np.int64(_OCTAVE_SHIFT)
                 refined = min(
@@ -257,8 +279,7 @@ def adaptive(
             right, right_share, right_rise = _edge(tables, c, (centre + reach) * inverse)
             if corrects:
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
-                error = (_clip(centre, 1 << 25) * sigma) >> np.int64(_INPUT_SHIFT)
-                errors[c, here] = _clip(error, INPUT_LIMIT)
+                errors[c, here] = np.int16(_in_sigma(_clip(centre, 1 << 25), sigma))
             share = max(right_share - left_share, np.int64(1))
             error = _clip(((left_rise - right_rise) << np.int64(UNIT_BITS + 6)) // share, _CLIP)
             slope = _clip((left * left_rise - right * right_rise) // share, _SLOPE_LIMIT)

@@ -6,35 +6,91 @@ from typing import Any
 
 import numpy as np
 
-from .corrector import INPUT_BITS, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
-from .kernels import _inlined
-from .vector_kernels import layer, weighed
+from .corrector import INPUT_BITS, INPUT_LIMIT, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
+from .kernels import MEAN_FRACTION_BITS, STEP_BITS, _inlined
+from .vector_kernels import layer, surroundings, weighed
 
+NO_INDEX = 40
+"""Scale index of a place outside the band."""
+
+FACTOR_BITS = 15
+FACTORS = np.array([32768, 30048, 27554, 25268, 23170, 21247, 19484, 17867], np.int64)
+"""2^-(f / 8) with 15 fractional bits."""
+
+_INPUT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - INPUT_BITS
 _ROUND = 1 << (OUTPUT_BITS - 1)
-_hidden_layer = layer(INPUT_BITS + WEIGHT_BITS - UNIT_BITS)
-
-
-@_inlined
-def _outputs(
-    c: Any, z: Any, pairs: Any, units: Any, hidden: Any, hidden_bias: Any, output: Any, output_bias: Any
-) -> Any:
-    """s and o with 10 fractional bits, not yet clipped, of component c.
-
-    z int32 (P,): pairs of inputs, of which the first `pairs` count; units int16 (16 G,) is written.  Weights
-    as `Corrector.packed` has them.
-    """
-    groups, stride = np.int64(hidden.shape[1]), np.int64(hidden.shape[2])
-    _hidden_layer(
-        np.int64(z.ctypes.data), np.int64(pairs), np.int64(hidden[c].ctypes.data), stride,
-        np.int64(hidden_bias[c].ctypes.data), groups, np.int64(units.ctypes.data),
-    )  # fmt: skip
-    here = np.int64(units.ctypes.data)
-    s = np.int64(output_bias[c, 0]) + weighed(here, np.int64(output[c, 0].ctypes.data), groups)
-    o = np.int64(output_bias[c, 1]) + weighed(here, np.int64(output[c, 1].ctypes.data), groups)
-    return (s + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS), (o + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS)
+_first_layer = layer(INPUT_BITS + WEIGHT_BITS - UNIT_BITS)
+_second_layer = layer(WEIGHT_BITS)
 
 
 @_inlined
 def _pair(first: Any, second: Any) -> Any:
-    """Two inputs as the layer reads them: int16 each, the first one in the lower half of an int32."""
+    """Two inputs as a layer reads them: int16 each, the first one in the lower half of an int32."""
     return np.int32((np.int64(first) & np.int64(0xFFFF)) | (np.int64(second) << np.int64(16)))
+
+
+@_inlined
+def _input_of(v: Any) -> Any:
+    return min(max(v, np.int64(-INPUT_LIMIT)), np.int64(INPUT_LIMIT))
+
+
+@_inlined
+def _in_sigma(v: Any, inverse: Any) -> Any:
+    """v in 1/64 bin as an input, in sigmas; inverse: of the sigma."""
+    return _input_of((v * inverse) >> np.int64(_INPUT_SHIFT))
+
+
+@_inlined
+def _index_input(difference: Any, bits: Any) -> Any:
+    """A difference of scale indices as an input, in 2^bits."""
+    return _input_of(difference << np.int64(INPUT_BITS - bits))
+
+
+@_inlined
+def _around(
+    c: Any, here: Any, span: Any, index: Any, floor: Any, z: Any, errors: Any, means: Any, indexes: Any
+) -> Any:
+    """Inputs 0 to 13 and 28 to 51 of a corrector of two layers, at their places in z.
+
+    index: adapted scale index of component c; floor: the least that sigma counts with.
+    """
+    place = np.int64(errors.shape[1]) * c + here
+    least = max(index, np.int64(floor))
+    octave = least >> np.int64(3)
+    cut = max(octave - np.int64(6), np.int64(0))
+    surroundings(
+        np.int64(errors.ctypes.data) + 2 * place, np.int64(means.ctypes.data) + 4 * place,
+        np.int64(indexes.ctypes.data) + 2 * place, span, index, cut, FACTORS[least & np.int64(7)],
+        octave + np.int64(9) - cut, np.int64(z.ctypes.data),
+    )  # fmt: skip
+
+
+@_inlined
+def _outputs(
+    pairs: Any, c: Any, z: Any, units: Any, hidden: Any, hidden_bias: Any, middle: Any, middle_bias: Any,
+    output: Any, output_bias: Any,
+) -> Any:  # fmt: skip
+    """s and o with 10 fractional bits, not yet clipped, of component c.
+
+    z int32 (P,): pairs of inputs, of which the first `pairs` count; units int16 (2, 64) is written.  Weights
+    as `Corrector.packed` has them.
+    """
+    groups, stride = np.int64(hidden.shape[1]), np.int64(hidden.shape[2])
+    units_at, row = np.int64(units.ctypes.data), np.int64(2 * units.shape[1])
+    place = np.int64(hidden_bias.shape[1]) * c
+    _first_layer(
+        np.int64(z.ctypes.data), pairs, np.int64(hidden.ctypes.data) + 2 * stride * 2 * place, stride,
+        np.int64(hidden_bias.ctypes.data) + 4 * place, groups, units_at,
+    )  # fmt: skip
+    if middle.shape[1] > 0:
+        groups, stride = np.int64(middle.shape[1]), np.int64(middle.shape[2])
+        place = np.int64(middle_bias.shape[1]) * c
+        _second_layer(
+            units_at, stride, np.int64(middle.ctypes.data) + 2 * stride * 2 * place, stride,
+            np.int64(middle_bias.ctypes.data) + 4 * place, groups, units_at + row,
+        )  # fmt: skip
+        units_at += row
+    weights, width = np.int64(output.ctypes.data), np.int64(2 * output.shape[2])
+    s = np.int64(output_bias[c, 0]) + weighed(units_at, weights + 2 * c * width, groups)
+    o = np.int64(output_bias[c, 1]) + weighed(units_at, weights + (2 * c + 1) * width, groups)
+    return (s + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS), (o + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS)

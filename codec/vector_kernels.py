@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
-LANES = 16
+LANES = 32
 """Units come in groups of so many."""
 
 UNIT_LIMIT = (1 << 15) - 1
@@ -22,9 +22,8 @@ UNIT_LIMIT = (1 << 15) - 1
 
 ir: Any = vars(cgutils)["ir"]  # what numba itself writes its code with
 _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (16, 32, 64))
-_SHORTS, _INTS, _LONGS = (ir.VectorType(kind, LANES) for kind in (_SHORT, _INT, _LONG))
-_HALF, _HALF_SHORTS = (ir.VectorType(kind, LANES // 2) for kind in (_INT, _SHORT))
-_HALVES = (0, 1)
+_SUMS, _PAIRS = ir.VectorType(_INT, 8), ir.VectorType(_SHORT, 16)
+_PARTS = range(LANES // 8)  # of a group, each one vector of sums
 
 _intrinsic: Callable[[Callable[..., Any]], Any] = intrinsic
 
@@ -43,7 +42,7 @@ def _has_avx2() -> bool:
     return "+avx2" in (features or "").split(",")
 
 
-class _Writer:
+class Writer:
     """Writes instructions of one function."""
 
     def __init__(self, builder: Any) -> None:
@@ -66,26 +65,30 @@ class _Writer:
 
     def spread(self, two: Any) -> Any:
         """int16 (16,) of which each pair is the int32 `two`."""
-        one = self.builder.insert_element(ir.Constant(_HALF, ir.Undefined), two, _INT(0))
-        return self.builder.bitcast(self.builder.shuffle_vector(one, one, self.same(_HALF, 0)), _SHORTS)
+        one = self.builder.insert_element(ir.Constant(_SUMS, ir.Undefined), two, _INT(0))
+        return self.builder.bitcast(self.builder.shuffle_vector(one, one, self.same(_SUMS, 0)), _PAIRS)
 
     def products(self, a: Any, b: Any) -> Any:
         """int32 (8,): sums of pairs of products of int16 (16,) and int16 (16,)."""
         builder = self.builder
         if _has_avx2():
-            name, kind = "llvm.x86.avx2.pmadd.wd", ir.FunctionType(_HALF, [_SHORTS, _SHORTS])
+            name, kind = "llvm.x86.avx2.pmadd.wd", ir.FunctionType(_SUMS, [_PAIRS, _PAIRS])
             function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
             return builder.call(function, [a, b])
-        product = builder.mul(builder.sext(a, _INTS), builder.sext(b, _INTS))
-        lanes = (ir.Constant(_HALF, list(range(first, LANES, 2))) for first in (0, 1))
+        wide = ir.VectorType(_INT, 16)
+        product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+        lanes = (ir.Constant(_SUMS, list(range(first, 16, 2))) for first in (0, 1))
         return builder.add(*(builder.shuffle_vector(product, product, which) for which in lanes))
 
-    def clamped(self, x: Any) -> Any:
-        """x, int32 (8,), within 0 and UNIT_LIMIT, as int16."""
-        least, most = self.same(_HALF, 0), self.same(_HALF, UNIT_LIMIT)
+    def clamped(self, x: Any, low: int, high: int) -> Any:
+        """x within low and high."""
+        least, most = self.same(x.type, low), self.same(x.type, high)
         x = self.builder.select(self.builder.icmp_signed("<", x, least), least, x)
-        x = self.builder.select(self.builder.icmp_signed(">", x, most), most, x)
-        return self.builder.trunc(x, _HALF_SHORTS)
+        return self.builder.select(self.builder.icmp_signed(">", x, most), most, x)
+
+    def shorts(self, x: Any) -> Any:
+        """x as int16; it fits."""
+        return self.builder.trunc(x, ir.VectorType(_SHORT, x.type.count))
 
     def loop(self, count: Any, before: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
         """The last values of body(index, values) -> values for index 0 to count - 1; count is at least 1."""
@@ -109,9 +112,9 @@ class _Writer:
 def layer(shift: int) -> Any:
     """The compiled function f(inputs, pairs, weights, stride, bias, groups, units) of a layer:
 
-    units int16 (16 groups,) = clip((bias + weights . inputs) >> shift, 0, UNIT_LIMIT), for inputs int16
-    (2 pairs,), weights int16 (groups, stride, 16, 2), of which the first `pairs` of a group count, and bias
-    int32 (16 groups,), all by their addresses.  pairs and groups are at least 1; the caller proves that sums
+    units int16 (32 groups,) = clip((bias + weights . inputs) >> shift, 0, UNIT_LIMIT), for inputs int16
+    (2 pairs,), weights int16 (groups, stride, 32, 2), of which the first `pairs` of a group count, and bias
+    int32 (32 groups,), all by their addresses.  pairs and groups are at least 1; the caller proves that sums
     fit 32 bits.
     """
 
@@ -121,25 +124,24 @@ def layer(shift: int) -> Any:
     ) -> Any:
         def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
             inputs, pairs, weights, stride, bias, groups, units = values
-            w = _Writer(builder)
+            w = Writer(builder)
 
             def group(g: Any, _: list[Any]) -> list[Any]:
                 panel = builder.add(weights, builder.mul(g, w.times(stride, 4 * LANES)))
 
                 def pair(p: Any, sums: list[Any]) -> list[Any]:
                     same = w.spread(w.load(inputs, w.times(p, 4), _INT))
-                    parts = (
-                        w.load(panel, w.times(p, 4 * LANES, 2 * LANES * half), _SHORTS) for half in _HALVES
-                    )
+                    parts = (w.load(panel, w.times(p, 4 * LANES, 32 * part), _PAIRS) for part in _PARTS)
                     return [
                         builder.add(total, w.products(same, part))
                         for total, part in zip(sums, parts, strict=True)
                     ]
 
-                first = [w.load(bias, w.times(g, 4 * LANES, 2 * LANES * half), _HALF) for half in _HALVES]
-                for half, total in enumerate(w.loop(pairs, first, pair)):
-                    moved = builder.ashr(total, w.same(_HALF, shift))
-                    w.store(w.clamped(moved), units, w.times(g, 2 * LANES, LANES * half))
+                first = [w.load(bias, w.times(g, 4 * LANES, 32 * part), _SUMS) for part in _PARTS]
+                for part, total in enumerate(w.loop(pairs, first, pair)):
+                    moved = builder.ashr(total, w.same(_SUMS, shift))
+                    unit = w.shorts(w.clamped(moved, 0, UNIT_LIMIT))
+                    w.store(unit, units, w.times(g, 2 * LANES, 16 * part))
                 return []
 
             w.loop(groups, [], group)
@@ -152,18 +154,25 @@ def layer(shift: int) -> Any:
 
 @_intrinsic
 def weighed(context: Any, units: Any, weights: Any, groups: Any) -> Any:
-    """int64: the sum of units times weights, both int16 (16 groups,), by addresses; groups at least 1."""
+    """int64: the sum of units times weights, both int16 (32 groups,), by addresses; groups at least 1.
+
+    Two products of at most 32767 times 32767 fit 32 bits.
+    """
 
     def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
         units, weights, groups = values
-        w = _Writer(builder)
+        w = Writer(builder)
+        longs = ir.VectorType(_LONG, 8)
 
         def group(g: Any, sums: list[Any]) -> list[Any]:
-            a, b = (builder.sext(w.load(x, w.times(g, 2 * LANES), _SHORTS), _INTS) for x in (units, weights))
-            return [builder.add(sums[0], builder.sext(builder.mul(a, b), _LONGS))]
+            at = [w.times(g, 2 * LANES, 32 * half) for half in range(LANES // 16)]
+            for offset in at:
+                pair = (w.load(x, offset, _PAIRS) for x in (units, weights))
+                sums = [builder.add(sums[0], builder.sext(w.products(*pair), longs))]
+            return sums
 
-        total = w.loop(groups, [ir.Constant(_LONGS, None)], group)[0]
-        lanes = LANES
+        total = w.loop(groups, [ir.Constant(longs, None)], group)[0]
+        lanes = 8
         while lanes > 1:
             lanes //= 2
             parts = (ir.Constant(ir.VectorType(_INT, lanes), list(range(k, k + lanes))) for k in (0, lanes))
@@ -171,3 +180,42 @@ def weighed(context: Any, units: Any, weights: Any, groups: Any) -> Any:
         return builder.extract_element(total, _INT(0))
 
     return types.int64(*[types.int64] * 3), generate
+
+
+@_intrinsic
+def surroundings(
+    context: Any, errors: Any, means: Any, indexes: Any, row: Any,
+    index: Any, cut: Any, factor: Any, fall: Any, to: Any,
+) -> Any:  # fmt: skip
+    """Writes 38 inputs of a corrector of two layers (`corrector.py`), int16, by addresses.
+
+    errors int16, means int32 and indexes int16 at the position, `row` places a row: errors of 14 neighbours
+    go to `to`, with two more behind them that may be anything; means m of 12 places, as
+    clip((clip(m >> cut, +-4095) factor) >> fall), to 18 places further; indexes i of 12 places, as
+    clip((i - index) << 5), to 30 places further. clip is to +-1024.
+    """
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        errors, means, indexes, row, index, cut, factor, fall, to = values
+        w = Writer(builder)
+        zero, four = _LONG(0), ir.VectorType(_INT, 4)
+
+        def splat(value: Any) -> Any:
+            one = builder.insert_element(ir.Constant(four, ir.Undefined), builder.trunc(value, _INT), _INT(0))
+            return builder.shuffle_vector(one, one, w.same(four, 0))
+
+        w.store(w.load(errors, _LONG(-4), _INT), to, zero)
+        for dy in (1, 2):
+            near = w.load(errors, w.times(row, -2 * dy, -4), ir.VectorType(_SHORT, 8))
+            w.store(near, to, _LONG(12 * dy - 8))
+        cut, factor, fall, index = (splat(value) for value in (cut, factor, fall, index))
+        for line, dy in enumerate((-1, 0, 1)):
+            mean = w.clamped(builder.ashr(w.load(means, w.times(row, 4 * dy, -4), four), cut), -4095, 4095)
+            mean = builder.ashr(builder.mul(mean, factor), fall)
+            w.store(w.shorts(w.clamped(mean, -1024, 1024)), to, _LONG(36 + 8 * line))
+            found = builder.sext(w.load(indexes, w.times(row, 2 * dy, -2), ir.VectorType(_SHORT, 4)), four)
+            apart = builder.shl(builder.sub(found, index), w.same(four, 5))
+            w.store(w.shorts(w.clamped(apart, -1024, 1024)), to, _LONG(60 + 8 * line))
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 9), generate

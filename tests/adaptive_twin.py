@@ -11,6 +11,10 @@ NEIGHBOURS = {(0, -1): 3, (-1, 0): 3, (-1, -1): 2, (-1, 1): 2, (0, -2): 1, (-2, 
 EDGES = (17, 20, 24, 28, 34, 40, 48, 57, 67, 80, 95, 113, 135, 160, 190)
 
 
+ABOUT = ((0, -2), (0, -1), *((dy, dx) for dy in (-1, -2) for dx in range(-2, 4)))
+AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in range(-1, 3))
+
+
 def clip(value: int, limit: int) -> int:
     return max(-limit, min(value, limit))
 
@@ -53,18 +57,31 @@ def slopes(table, centre: int, index: int) -> tuple[int, int]:
     return clip(by_mean, 4096), clip(by_scale, 4096)
 
 
-def correction(corrector, c: int, near: list[int], here: list[int], states) -> tuple[int, int]:
+def weighed(weights, bias, values: list[int]) -> list[int]:
+    """Sums of a layer: weights (inputs, units)."""
+    return [
+        sum(int(w) * v for w, v in zip(column, values, strict=True)) + int(b)
+        for column, b in zip(weights.T, bias, strict=True)
+    ]
+
+
+def units(sums: list[int], shift: int) -> list[int]:
+    return [max(0, min(total >> shift, 32767)) for total in sums]
+
+
+def correction(corrector, c: int, near: list[int], here: list[int], states, around) -> tuple[int, int]:
     """Moves of the mean, in sigmas, and of the scale, in octaves, with 10 fractional bits, not clipped."""
-    errors = near + (here + [0, 0])[:2]
-    z = errors + [abs(e) for e in errors] + [v for state in states for v in state] + [0] * (8 - 4 * c)
-    units = []
-    for j in range(corrector.hidden.shape[2]):
-        total = sum(int(w) * v for w, v in zip(corrector.hidden[c, :, j], z, strict=True))
-        units.append(max(0, min((total + int(corrector.hidden_bias[c, j])) >> 8, 32767)))
-    return tuple(
-        (sum(int(v) * h for v, h in zip(row, units, strict=True)) + int(bias) + 2048) >> 12
-        for row, bias in zip(corrector.output[c], corrector.output_bias[c], strict=True)
-    )
+    before = (here + [0, 0])[:2]
+    known = [v for state in states for v in state] + [0] * (8 - 4 * c)
+    if corrector.middle.shape[2]:
+        z = near + before + known + around
+    else:
+        errors = [near[1], near[4], near[3], near[5], *before]
+        z = errors + [abs(e) for e in errors] + known
+    h = units(weighed(corrector.hidden[c], corrector.hidden_bias[c], z), 8)
+    if corrector.middle.shape[2]:
+        h = units(weighed(corrector.middle[c], corrector.middle_bias[c], h), 10)
+    return tuple((t + 2048) >> 12 for t in weighed(corrector.output[c].T, corrector.output_bias[c], h))
 
 
 def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -108,7 +125,18 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
             refined_index = adapted_index
             sigma = nearest_power(224 - max(adapted_index, 18))
             if bins.corrector is not None:
-                errors = [learner.error[p] for p in near[:4]]
+                errors = [learner.error[y + dy, at + dx] for dy, dx in ABOUT]
+                places = [(y + dy, at + dx) for dy, dx in AROUND]
+                inside = [0 <= row < n // columns and 0 <= column < columns for row, column in places]
+                i_around = [row * columns + column for row, column in places]
+                found = list(zip(inside, i_around, strict=True))
+                octave, eighth = divmod(max(adapted_index, 18), 8)
+                cut, factor = max(octave - 6, 0), round(2 ** (15 - eighth / 8))
+                seen_means = [int(bins.mean[j, c]) if ok else 0 for ok, j in found]
+                cut_means = [clip(m >> cut, 4095) for m in seen_means]
+                around = [clip(m * factor >> (9 + octave - cut), 1024) for m in cut_means]
+                indexes = [int(bins.scale[j, c]) if ok else 40 for ok, j in found]
+                around += [clip((k - adapted_index) * 32, 1024) for k in indexes]
                 states.append(
                     [
                         clip((adapted_index - 40) * 16, 1024),
@@ -117,7 +145,7 @@ def refine(x, bins: Bins, columns: int) -> tuple[list[list[int]], list[list[int]
                         clip((adapted_index - index) * 32, 1024),
                     ]
                 )
-                shift, octaves = correction(bins.corrector, c, errors, before_here, states)
+                shift, octaves = correction(bins.corrector, c, errors, before_here, states, around)
                 move += clip(shift, 2048) * nearest_power(96 + adapted_index) >> 20
                 offset += clip(octaves, 4096) * 512
                 refined_index = max(0, min(index + ((offset + (1 << 15)) >> 16), 127))

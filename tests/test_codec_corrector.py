@@ -12,12 +12,15 @@ from roundtrip import random_stack
 
 from codec import adaptive, gaussian
 from codec.ans import Stack
-from codec.corrector import BIAS_LIMIT, INPUTS, OUTPUT_LIMIT, WEIGHT_LIMIT, Corrector
+from codec.corrector import BIAS_LIMIT, INPUTS, OUTPUT_LIMIT, SUM_LIMIT, WEIGHT_LIMIT, WIDE, Corrector
 from codec.errors import BinsError
 
 
-def random_corrector(components, units, seed, extreme=False):
-    """Weights of a size that moves means and scales; `extreme` ones are as large as allowed."""
+def random_corrector(components, units, seed, extreme=False, last=0):
+    """Weights of a size that moves means and scales; `extreme` ones are as large as allowed.
+
+    last: units of the second layer.
+    """
     rng = np.random.default_rng(seed)
 
     def draw(limit, usual, *shape):
@@ -26,32 +29,44 @@ def random_corrector(components, units, seed, extreme=False):
         return rng.integers(-usual, usual + 1, shape, dtype=np.int32)
 
     return Corrector(
-        draw(WEIGHT_LIMIT, 300, components, INPUTS, units),
+        draw(WEIGHT_LIMIT, 300, components, WIDE if last else INPUTS, units),
         draw(BIAS_LIMIT, 1 << 18, components, units),
-        draw(OUTPUT_LIMIT, 600, components, 2, units),
+        draw(min(SUM_LIMIT // units, WEIGHT_LIMIT), 300, components, units, last),
+        draw(BIAS_LIMIT, 1 << 20, components, last),
+        draw(OUTPUT_LIMIT, 600, components, 2, last or units),
         draw(BIAS_LIMIT, 1 << 20, components, 2),
     )
 
 
-def corrected(rows, columns, components, seed, units=5, extreme=False):
+def one_layer(hidden, hidden_bias, output, output_bias):
+    """A corrector without a second layer."""
+    components, _, units = hidden.shape
+    none = np.zeros((components, units, 0), np.int32)
+    return Corrector(hidden, hidden_bias, none, none[:, 0], output, output_bias)
+
+
+def corrected(rows, columns, components, seed, units=5, extreme=False, last=0):
     """Values of a band and its distributions with a random corrector."""
     x, bins = band(rows, columns, components, seed, extreme)
-    return x, gaussian.Bins(**{**vars(bins), "corrector": random_corrector(components, units, seed, extreme)})
+    corrector = random_corrector(components, units, seed, extreme, last)
+    return x, gaussian.Bins(**{**vars(bins), "corrector": corrector})
 
 
+@pytest.mark.parametrize("last", [0, 3, 33])
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize(("rows", "columns", "units"), [(1, 1, 1), (40, 1, 3), (20, 2, 16), (30, 7, 5)])
-def test_the_kernel_is_its_twin(rows, columns, units, components, extreme):
-    x, bins = corrected(rows, columns, components, rows + units, units, extreme)
+def test_the_kernel_is_its_twin(rows, columns, units, components, extreme, last):
+    x, bins = corrected(rows, columns, components, rows + units, units, extreme, last)
     refined = adaptive.refine(x, bins, columns)
     mean, scale = twin(x.tolist(), bins, columns)
     assert refined.mean.tolist() == mean
     assert refined.scale.tolist() == scale
 
 
-def test_it_moves_means_and_scales_of_every_component():
-    x, bins = corrected(30, 7, 3, 4)
+@pytest.mark.parametrize("last", [0, 4])
+def test_it_moves_means_and_scales_of_every_component(last):
+    x, bins = corrected(30, 7, 3, 4, last=last)
     alone = gaussian.Bins(**{**vars(bins), "corrector": None})
     with_it, without = adaptive.refine(x, bins, 7), adaptive.refine(x, alone, 7)
     assert (with_it.mean != without.mean).mean(0).min() > 0.5
@@ -79,7 +94,7 @@ def test_a_good_corrector_saves_what_it_promises():
     output = np.zeros((1, 2, 1), np.int32)
     output[0, 1, 0] = 2048  # half an octave a sigma
     bias = np.array([[0, -(1 << 20)]], np.int32)  # a quarter of an octave less where it is 0
-    helper = Corrector(hidden, np.zeros((1, 1), np.int32), output, bias)
+    helper = one_layer(hidden, np.zeros((1, 1), np.int32), output, bias)
     costs = []
     for corrector in (None, helper):
         bins = gaussian.Bins.ranged(np.zeros((n, 1), np.int32), scale, *ends)
@@ -91,10 +106,10 @@ def test_a_good_corrector_saves_what_it_promises():
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 12), st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 9), st.integers(1, 5),
-    st.integers(0, 20), st.booleans(),
+    st.integers(1, 40), st.booleans(), st.integers(0, 40),
 )  # fmt: skip
-def test_pop_inverts_push(rows, columns, components, seed, lanes, units, extreme):
-    x, bins = corrected(rows, columns, components, seed, units, extreme)
+def test_pop_inverts_push(rows, columns, components, seed, lanes, units, extreme, last):
+    x, bins = corrected(rows, columns, components, seed, units, extreme, last)
     stack = random_stack(lanes, 40, seed)
     before = stack.to_lanes()
     adaptive.push(stack, x, bins, columns)
@@ -109,7 +124,7 @@ def test_golden_lanes():
     x = (i * i // 7 % 23 - 11 + mean // 64).astype(np.int32)
     ends = np.full(3, -300, np.int32), np.full(3, 601, np.int32)
     t = np.arange(3 * INPUTS * 4).reshape(3, INPUTS, 4)
-    corrector = Corrector(
+    corrector = one_layer(
         (t * 37 % 501 - 250).astype(np.int32),
         (np.arange(12).reshape(3, 4) * 9001 - 50000).astype(np.int32),
         (np.arange(24).reshape(3, 2, 4) * 83 % 901 - 450).astype(np.int32),
@@ -121,6 +136,25 @@ def test_golden_lanes():
     assert hashlib.sha256(b"|".join(stack.to_lanes())).hexdigest()[:16] == "06a2d61975ff7d5b"
 
 
+def test_golden_lanes_of_two_layers():
+    i = np.arange(300)[:, None] * np.array([3, 5, 7])
+    mean = (i * 11 % 400 - 200).astype(np.int32)
+    x = (i * i // 7 % 23 - 11 + mean // 64).astype(np.int32)
+    ends = np.full(3, -300, np.int32), np.full(3, 601, np.int32)
+    corrector = Corrector(
+        (np.arange(3 * WIDE * 40).reshape(3, WIDE, 40) * 37 % 501 - 250).astype(np.int32),
+        (np.arange(120).reshape(3, 40) * 9001 % 100000 - 50000).astype(np.int32),
+        (np.arange(3 * 40 * 5).reshape(3, 40, 5) * 41 % 801 - 350).astype(np.int32),
+        (np.arange(15).reshape(3, 5) * 70001 % 1000000 - 400000).astype(np.int32),
+        (np.arange(30).reshape(3, 2, 5) * 83 % 901 - 450).astype(np.int32),
+        (np.arange(6).reshape(3, 2) * 100003 - 250000).astype(np.int32),
+    )
+    bins = gaussian.Bins.ranged(mean, (i % 30 + 25).astype(np.uint8), *ends)
+    stack = Stack.empty(2)
+    adaptive.push(stack, x, gaussian.Bins(**{**vars(bins), "corrector": corrector}), 30)
+    assert hashlib.sha256(b"|".join(stack.to_lanes())).hexdigest()[:16] == "3b187c9d53b197f7"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -128,6 +162,9 @@ def test_golden_lanes():
         ("hidden", np.zeros((3, INPUTS, 2), np.int64)),
         ("hidden", np.zeros((3, INPUTS - 1, 2), np.int32)),
         ("hidden", np.zeros((3, INPUTS, 65), np.int32)),
+        ("hidden", np.zeros((3, WIDE, 2), np.int32)),
+        ("middle", np.zeros((3, 2, 2), np.int32)),
+        ("middle", np.int32(0)),
         ("hidden_bias", np.full((3, 2), -BIAS_LIMIT - 1, np.int32)),
         ("output", np.full((3, 2, 2), OUTPUT_LIMIT + 1, np.int32)),
         ("output_bias", np.zeros((3, 3), np.int32)),
@@ -135,6 +172,24 @@ def test_golden_lanes():
 )
 def test_what_does_not_fit_is_refused(name, value):
     good = random_corrector(3, 2, 1)
+    with pytest.raises(BinsError, match="corrector"):
+        Corrector(**{**vars(good), name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden", np.zeros((3, INPUTS, 5), np.int32)),
+        ("middle", np.zeros((3, 5, 0), np.int32)),
+        ("middle", np.zeros((3, 5, 65), np.int32)),
+        ("middle", np.full((3, 5, 2), SUM_LIMIT // 5 + 1, np.int32)),
+        ("middle_bias", np.zeros((3, 3), np.int32)),
+        ("middle_bias", np.full((3, 2), BIAS_LIMIT + 1, np.int32)),
+        ("output", np.zeros((3, 2, 5), np.int32)),
+    ],
+)
+def test_what_does_not_fit_two_layers_is_refused(name, value):
+    good = random_corrector(3, 5, 1, last=2)
     with pytest.raises(BinsError, match="corrector"):
         Corrector(**{**vars(good), name: value})
 

@@ -31,7 +31,8 @@ blocks = 1
 scales = 2
 path = [[[[0, 32], [3, 33]], [[1, 35]], []], [[[1, 36], [3, 39]], [[2, 32]], []]]
 [correct]
-units = 4
+units = 8
+last = 4
 images = 3
 positions = 2000
 scales = 2
@@ -40,12 +41,12 @@ batch = 512
 """
 
 
-def net(seed, units=6):
+def net(seed, units=6, last=5):
     """A float corrector with weights that move means and scales."""
-    made = CorrectorNet(units, np.array([0, 0, 65536, 0, 0, 0], np.int32), seed)
+    made = CorrectorNet(units, last, np.array([0, 0, 65536, 0, 0, 0], np.int32), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        made.output.copy_(torch.randn(2, units, generator=generator) * 0.2)
+        made.output.copy_(torch.randn(2, last, generator=generator) * 0.3)
         made.output_bias.copy_(torch.randn(2, generator=generator) * 0.1)
     return made
 
@@ -57,14 +58,13 @@ def test_training_sees_what_the_coder_sees(tiny_model):
     adapted = adaptive.refine(x, bins, columns)
     nets = [net(seed) for seed in range(3)]
     row = tiny_model.row(0, next(s.slot for s in tiny_model.path.steps if s.top))
-    corrector = with_correctors(tiny_model, {row: nets}, 6).corrector(row)
+    corrector = with_correctors(tiny_model, {row: nets}).corrector(row)
     refined = adaptive.refine(x, Bins(**{**vars(bins), "corrector": corrector}), columns)
     got = coupled_means(refined.mean, bins.coupling, x) - coupled_means(adapted.mean, bins.coupling, x)
     for c, samples in enumerate(corrector_inputs(x, bins, adapted, columns)):
         with torch.no_grad():
             z = torch.from_numpy(samples.z).float() / 256
-            hidden = (z @ nets[c].hidden + nets[c].hidden_bias).clamp(0, 32)
-            shift, octaves = (hidden @ nets[c].output.T + nets[c].output_bias).unbind(1)
+            shift, octaves = nets[c](z).unbind(1)
         sigma = 2.0 ** ((adapted.scale[:, c].astype(float) - 32) / 8)
         wanted = shift.clamp(-2, 2).numpy() * sigma
         assert np.abs(wanted).mean() > 0.1

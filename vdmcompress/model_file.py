@@ -11,10 +11,12 @@ Tensors (S = 2 * slots weight sets, R = scales * slots rows, n blocks, w channel
     fusion int32 (R, 2, 128)        Bayes' rule by prior scale index, see `conditionals.fusion_table`
     answers uint32 (R,)             known answer of each evaluation
 
-and, all of them or none, the correctors of directly coded bands (`codec/corrector.py`), H units:
+and, all of them or none, the correctors of directly coded bands (`codec/corrector.py`), H and H' units; the
+middle only where there are 52 inputs, the output has H units where there are 24:
 
-    correct_hidden int16 (R, 3, 24, H)   correct_hidden_bias int32 (R, 3, H)
-    correct_output int16 (R, 3, 2, H)    correct_output_bias int32 (R, 3, 2)
+    correct_hidden int16 (R, 3, 24 or 52, H)   correct_hidden_bias int32 (R, 3, H)
+    correct_middle int16 (R, 3, H, H')         correct_middle_bias int32 (R, 3, H')
+    correct_output int16 (R, 3, 2, H' or H)    correct_output_bias int32 (R, 3, 2)
 
 The metadata hold the format version and the configuration as JSON.  A model's identity is the first 8 bytes
 of the file's SHA-256.  Nothing is ever unpickled, executed or downloaded.
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.corrector import INPUTS, Corrector
+from codec.corrector import INPUTS, WIDE, Corrector
 from codec.errors import BinsError
 from vdmcompress.errors import ModelMissingError
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, ExactEvaluation, Layer, check_sizes
@@ -41,7 +43,9 @@ FORMAT = "vdmc-model-0"
 SUFFIX = ".vdm.safetensors"
 SIZE_LIMIT = 64 << 20
 NAME_LENGTH = 100
-CORRECTOR_TENSORS = ("correct_hidden", "correct_hidden_bias", "correct_output", "correct_output_bias")
+CORRECTOR_TENSORS = tuple(
+    f"correct_{layer}{part}" for layer in ("hidden", "middle", "output") for part in ("", "_bias")
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,12 @@ class Model:
         """The corrector of a row's directly coded band; None without one, or where all its weights are 0."""
         if "correct_hidden" not in self.tensors:
             return None
-        parts = [np.ascontiguousarray(self.tensors[n][row], np.int32) for n in CORRECTOR_TENSORS]
+        none = {"correct_middle": np.zeros((3, self.tensors["correct_hidden"].shape[-1], 0), np.int32)}
+        none["correct_middle_bias"] = none["correct_middle"][:, 0]
+        parts = [
+            np.ascontiguousarray(self.tensors[n][row] if n in self.tensors else none[n], np.int32)
+            for n in CORRECTOR_TENSORS
+        ]
         return Corrector(*parts) if any(part.any() for part in parts) else None
 
     def prove(self) -> None:
@@ -116,16 +125,29 @@ class Model:
 
 
 def expected_shapes(
-    width: int, blocks: int, scales: int, slots: int, b_sets: int, units: int | None = None
+    width: int,
+    blocks: int,
+    scales: int,
+    slots: int,
+    b_sets: int,
+    units: int | None = None,
+    last: int | None = None,
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype, shape) of every tensor of a model file; units: of the correctors, None without them."""
+    """Name -> (dtype, shape) of every tensor of a model file.
+
+    units: of the correctors, None without them.  last: of their second layers, None without these.
+    """
     w, n, sets, rows = width, blocks, 2 * slots, scales * slots
+    h = units or 0
     correctors = {
-        "correct_hidden": ("int16", (rows, 3, INPUTS, units or 0)),
-        "correct_hidden_bias": ("int32", (rows, 3, units or 0)),
-        "correct_output": ("int16", (rows, 3, 2, units or 0)),
+        "correct_hidden": ("int16", (rows, 3, INPUTS if last is None else WIDE, h)),
+        "correct_hidden_bias": ("int32", (rows, 3, h)),
+        "correct_output": ("int16", (rows, 3, 2, h if last is None else last)),
         "correct_output_bias": ("int32", (rows, 3, 2)),
     }
+    if last is not None:
+        correctors["correct_middle"] = ("int16", (rows, 3, h, last))
+        correctors["correct_middle_bias"] = ("int32", (rows, 3, last))
     choice = {"b_set": ("uint8", (sets,))} if b_sets > 1 else {}
     return (
         ({} if units is None else correctors)
@@ -188,9 +210,11 @@ def parse_model(data: bytes, where: str) -> Model:
     slots = len(path.steps)
     if not 1 <= b_sets <= 2 * slots:
         raise bad(f"{b_sets} sets of B, allowed are 1 to {2 * slots}")
-    hidden = tensors.get("correct_hidden")
-    units = hidden.shape[-1] if hidden is not None and hidden.ndim else None
-    shapes = expected_shapes(width, blocks, scales, slots, b_sets, units)
+    units, last = (
+        tensors[name].shape[-1] if name in tensors and tensors[name].ndim else None
+        for name in ("correct_hidden", "correct_middle")
+    )
+    shapes = expected_shapes(width, blocks, scales, slots, b_sets, units, last)
     met = {k: (str(v.dtype), v.shape) for k, v in tensors.items()}
     if met != shapes:
         wrong = sorted(k for k in met.keys() | shapes.keys() if met.get(k) != shapes.get(k))

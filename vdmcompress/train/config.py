@@ -161,15 +161,17 @@ class RoundingConfig(Schedule):
 class CorrectConfig:
     """Correctors of directly coded bands (`correct.py`).
 
-    units: hidden units.  images: training images, spread over the folders.  positions: of each band of an
-    image, at most.  scales: how many, from the finest.  steps, batch, lr: of a row and component.
+    units, last: units of the first and of the second layer.  images: training images, spread over the
+    folders.  positions: of each band of an image, at most.  scales: how many, from the finest.  steps, batch,
+    lr: of a row and component of scale 0; at scale s there are steps / (1 + s).
     """
 
-    units: int = 16
-    images: int = 64
-    positions: int = 8192
+    units: int = 32
+    last: int = 32
+    images: int = 128
+    positions: int = 12288
     scales: int = 4
-    steps: int = 1500
+    steps: int = 4000
     batch: int = 4096
     lr: float = 0.003
     seed: int = 1

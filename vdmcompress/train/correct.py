@@ -43,22 +43,44 @@ GROUP = 512
 """Small images in the largest group."""
 
 
+_TOP = 32.0
+_MARGIN = 0.1  # what rounding may add to the sizes of a unit's weights
+
+
 class CorrectorNet(nn.Module):
     """The corrector in float, in the units of the inputs (2^-8), for one component; and its mixture."""
 
-    def __init__(self, units: int, weights16: NDArray[np.int32], seed: int) -> None:
+    def __init__(self, units: int, last: int, weights16: NDArray[np.int32], seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.hidden = nn.Parameter(torch.randn(corrector.INPUTS, units, generator=generator) * 0.3)
+
+        def drawn(inputs: int, outputs: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / math.sqrt(inputs))
+
+        self.hidden, self.middle = drawn(corrector.WIDE, units), drawn(units, last)
         self.hidden_bias = nn.Parameter(torch.randn(units, generator=generator) * 0.1)
-        self.output = nn.Parameter(torch.zeros(2, units))
+        self.middle_bias = nn.Parameter(torch.randn(last, generator=generator) * 0.1)
+        self.output = nn.Parameter(torch.zeros(2, last))
         self.output_bias = nn.Parameter(torch.zeros(2))
         self.mixture = nn.Parameter(torch.log(torch.from_numpy(weights16.astype(np.float32)).clamp_min(16)))
 
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Moves of mean, in sigmas, and of scale, in octaves, (n, 2), not clipped; z (n, WIDE)."""
+        hidden = F.hardtanh(z @ self.hidden + self.hidden_bias, 0.0, _TOP)
+        hidden = F.hardtanh(hidden @ self.middle + self.middle_bias, 0.0, _TOP)
+        return hidden @ self.output.T + self.output_bias
+
+    @torch.no_grad()
+    def limit(self) -> None:
+        """Keep weights where integers can hold them."""
+        for weights in (self.hidden, self.middle, self.output):
+            weights.clamp_(-7.99, 7.99)
+        most = corrector.SUM_LIMIT / (1 << corrector.WEIGHT_BITS) - _MARGIN
+        self.middle.mul_(most / self.middle.abs().sum(0).clamp_min(most))
+
     def bits(self, z: torch.Tensor, error: torch.Tensor, log2_scale: torch.Tensor) -> torch.Tensor:
         """Code length (n,) of the values whose errors are given."""
-        hidden = F.hardtanh(z @ self.hidden + self.hidden_bias, 0.0, 32.0)
-        shift, octaves = (hidden @ self.output.T + self.output_bias).unbind(1)
+        shift, octaves = self(z).unbind(1)
         scale = log2_scale + octaves.clamp(-4, 4)
         residual = (error - shift.clamp(-2, 2) * torch.exp2(log2_scale)).abs()[:, None]
         factors = torch.tensor(FACTORS16, dtype=error.dtype) / 16
@@ -81,21 +103,25 @@ class CorrectorNet(nn.Module):
         return {
             "correct_hidden": fixed(self.hidden, c.WEIGHT_BITS, c.WEIGHT_LIMIT),
             "correct_hidden_bias": fixed(self.hidden_bias, sums, c.BIAS_LIMIT),
+            "correct_middle": fixed(self.middle, c.WEIGHT_BITS, c.WEIGHT_LIMIT),
+            "correct_middle_bias": fixed(self.middle_bias, c.UNIT_BITS + c.WEIGHT_BITS, c.BIAS_LIMIT),
             "correct_output": fixed(self.output, c.OUTPUT_BITS, c.OUTPUT_LIMIT),
             "correct_output_bias": fixed(self.output_bias, results, c.BIAS_LIMIT),
             "mixture": mixture16(self.mixture),
         }
 
 
-def fit(samples: Samples, config: CorrectConfig, weights16: NDArray[np.int32], seed: int) -> CorrectorNet:
+def fit(
+    samples: Samples, config: CorrectConfig, steps: int, weights16: NDArray[np.int32], seed: int
+) -> CorrectorNet:
     """Train a corrector; the rate rises for 50 steps and falls over the last 60 %."""
-    net = CorrectorNet(config.units, weights16, seed)
+    net = CorrectorNet(config.units, config.last, weights16, seed)
     optimiser = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=1e-4)
     z = torch.from_numpy(samples.z)
     error, log2_scale = torch.from_numpy(samples.error), torch.from_numpy(samples.log2_scale)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(config.steps):
-        fall = min(1.0, (config.steps - step) / (0.6 * config.steps))
+    for step in range(steps):
+        fall = min(1.0, (steps - step) / (0.6 * steps))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * min(1.0, (step + 1) / 50) * max(0.02, fall)
         chosen = torch.randint(0, len(error), (config.batch,), generator=generator)
@@ -104,19 +130,17 @@ def fit(samples: Samples, config: CorrectConfig, weights16: NDArray[np.int32], s
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        with torch.no_grad():
-            net.hidden.clamp_(-7.99, 7.99)
-            net.output.clamp_(-7.99, 7.99)
+        net.limit()
     return net
 
 
-def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]], units: int) -> Model:
+def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]]) -> Model:
     """The model with correctors, and their mixtures, in the rows that have them."""
     rows = model.scales * model.slots
     tensors = dict(model.tensors)
-    shapes = ((rows, 3, corrector.INPUTS, units), (rows, 3, units), (rows, 3, 2, units), (rows, 3, 2))
-    for name, shape in zip(CORRECTOR_TENSORS, shapes, strict=True):
-        tensors[name] = np.zeros(shape, np.int32 if name.endswith("bias") else np.int16)
+    one = next(iter(nets.values()))[0].integers()
+    for name in CORRECTOR_TENSORS:
+        tensors[name] = np.zeros((rows, 3, *one[name].shape), np.int32 if name.endswith("bias") else np.int16)
     tensors["mixture"] = tensors["mixture"].copy()
     for row, components in nets.items():
         for c, net in enumerate(components):
@@ -186,9 +210,10 @@ def train_correct(config_path: Path, job: Job) -> None:
                     np.concatenate([s.error for s in chosen]),
                     np.concatenate([s.log2_scale for s in chosen]),
                 )
-                nets[row].append(fit(whole, config, model.mixture(row, True)[c], 100 * row + c))
+                steps = config.steps // (1 + row // model.slots)
+                nets[row].append(fit(whole, config, steps, model.mixture(row, True)[c], 100 * row + c))
             write(text=f"row {row}: {len(whole.error)} positions", row=row)
-        made = write_model(with_correctors(model, nets, config.units), target)
+        made = write_model(with_correctors(model, nets), target)
         if not job.valid_dirs:
             return
         with Engine(made, default_threads(), "cpu") as engine:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec import adaptive, corrector, gaussian
+from codec.corrector_kernels import NO_INDEX
 from codec.gaussian import Bins
 from vdmcompress import evaluate
 from vdmcompress.band_chain import BandChain
@@ -26,13 +27,15 @@ from vdmcompress.transform import forward_colour
 
 Integers = NDArray[np.int32]
 Image = NDArray[np.uint8] | tuple[Planes, Colour]
-_NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
+_ABOUT = ((0, -2), (0, -1), *((dy, dx) for dy in (-1, -2) for dx in range(-2, 4)))
+_AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in range(-1, 3))
+_REACH = 3
 _FLOOR = 18
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Positions of one component: inputs z int16 (n, INPUTS); error in bins, log2 of sigma, float32 (n,)."""
+    """Positions of one component: inputs z int16 (n, WIDE); error in bins, log2 of sigma, float32 (n,)."""
 
     z: NDArray[np.int16]
     error: NDArray[np.float32]
@@ -69,21 +72,29 @@ def corrector_inputs(x: Integers, bins: Bins, adapted: Bins, columns: int) -> li
         result: NDArray[np.int16] = np.floor(values).clip(-limit, limit).astype(np.int16)
         return result
 
+    def around(values: NDArray[Any], outside: int, dy: int, dx: int) -> NDArray[Any]:
+        """Of each position, the values (n, C) at another place."""
+        widths = ((_REACH, _REACH), (_REACH, _REACH), (0, 0))
+        padded = np.pad(values.reshape(rows, columns, components), widths, constant_values=outside)
+        y, x = _REACH + dy, _REACH + dx
+        return padded[y : y + rows, x : x + columns].reshape(n, components)
+
     unit = 1 << corrector.INPUT_BITS
     errors = fixed(error / sigma * unit)
-    padded = np.zeros((rows + 1, columns + 2, components), np.int16)
-    padded[1:, 1:-1] = errors.reshape(rows, columns, components)
-    states = [fixed((index - 40) * 16), fixed(mean / sigma * unit), fixed(move / sigma * unit)]
+    about = np.stack([around(errors, 0, *place) for place in _ABOUT], 1)
+    states = [fixed((index - NO_INDEX) * 16), fixed(mean / sigma * unit), fixed(move / sigma * unit)]
     states.append(fixed((index - before) * 32))
+    state = np.stack(states, 1)
+    means = np.stack([fixed(around(bins.mean, 0, *p) / 64 / sigma * unit) for p in _AROUND], 1)
+    scales = np.stack([fixed((around(before, NO_INDEX, *p) - index) * 32) for p in _AROUND], 1)
     found = []
     for c in range(components):
-        z = np.zeros((n, corrector.INPUTS), np.int16)
-        for t, (dy, dx) in enumerate(_NEIGHBOURS):
-            z[:, t] = padded[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns, c].reshape(-1)
-        z[:, 4 : 4 + c] = errors[:, :c]
-        z[:, 6:12] = abs(z[:, :6])
+        z = np.zeros((n, corrector.WIDE), np.int16)
+        z[:, :14] = about[:, :, c]
+        z[:, 14 : 14 + c] = errors[:, :c]
         for j in range(c + 1):
-            z[:, 12 + 4 * j : 16 + 4 * j] = np.stack([state[:, j] for state in states], 1)
+            z[:, 16 + 4 * j : 20 + 4 * j] = state[:, :, j]
+        z[:, 28:40], z[:, 40:52] = means[:, :, c], scales[:, :, c]
         log2_scale = ((index[:, c] - 32) / 8).astype(np.float32)
         found.append(Samples(z, error[:, c].astype(np.float32), log2_scale))
     return found
