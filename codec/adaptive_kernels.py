@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 
 from .corrector import MOST_UNITS, WIDE
-from .corrector_kernels import NO_INDEX, _around, _in_sigma, _index_input, _outputs, _pair
+from .corrector_kernels import NO_INDEX, _gathered, _in_sigma, _index_input, _outputs, _pair
 from .kernels import (
     _BINS,
     _BIT32,
@@ -22,6 +22,7 @@ from .kernels import (
     _SLOT_MASK,
     _STEP_MASK,
     DONE,
+    FLOOR,
     MEAN_FRACTION_BITS,
     MEAN_LIMIT,
     SCALES,
@@ -46,7 +47,6 @@ TAPS = 6  # neighbours; the mean itself and the components before have weights t
 BUCKETS = 16  # of the neighbours' magnitude
 SCALE_BUCKETS = 32  # of the predicted scale index, four indices each
 CLASSES = 16  # of the predicted scale index, eight indices each: weights of their own beside the common ones
-FLOOR = 18  # scale index of sigma 2^(-14/8), the spread of rounding: no residual is measured finer
 
 _DY = np.array([0, -1, -1, -1, 0, -2], np.int64)
 _DX = np.array([-1, 0, -1, 1, -2, 0], np.int64)
@@ -204,27 +204,7 @@ def adaptive(
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
                 states[c, 0] = _pair(_index_input(adapted_index - NO_INDEX, 4), _in_sigma(adapted, sigma))
                 states[c, 1] = _pair(_in_sigma(move, sigma), _index_input(adapted_index - index, 3))
-                pairs = np.int64(21) if wide else np.int64(6)
-                if wide:
-                    _around(np.int64(c), here, span, adapted_index, FLOOR, z, errors, means, indexes)
-                    z[7], z[8] = states[c, 0], states[c, 1]
-                else:
-                    left, above = errors[c, here + away[0]], errors[c, here + away[1]]
-                    above_left, above_right = errors[c, here + away[2]], errors[c, here + away[3]]
-                    z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
-                    z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
-                    z[4], z[5] = states[c, 0], states[c, 1]
-                if c > 0:
-                    first = errors[0, here]
-                    second = errors[1, here] if c > 1 else np.int16(0)
-                    z[pairs] = _pair(first, second)
-                    pairs += 1
-                    if not wide:
-                        z[pairs] = _pair(abs(first), abs(second))
-                        pairs += 1
-                    for j in range(c):
-                        z[pairs], z[pairs + 1] = states[j, 0], states[j, 1]
-                        pairs += 2
+                pairs = _gathered(np.int64(c), here, span, adapted_index, z, states, errors, means, indexes)
                 shift, octaves = _outputs(
                     pairs,
                     np.int64(c),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .corrector import INPUT_BITS, INPUT_LIMIT, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
-from .kernels import MEAN_FRACTION_BITS, STEP_BITS, _inlined
+from .kernels import FLOOR, MEAN_FRACTION_BITS, STEP_BITS, _inlined
 from .vector_kernels import layer, surroundings, weighed
 
 NO_INDEX = 40
@@ -47,22 +47,45 @@ def _index_input(difference: Any, bits: Any) -> Any:
 
 
 @_inlined
-def _around(
-    c: Any, here: Any, span: Any, index: Any, floor: Any, z: Any, errors: Any, means: Any, indexes: Any
+def _gathered(
+    c: Any, here: Any, span: Any, index: Any, z: Any, states: Any, errors: Any, means: Any, indexes: Any
 ) -> Any:
-    """Inputs 0 to 13 and 28 to 51 of a corrector of two layers, at their places in z.
+    """Puts the inputs of component c at place `here` into z, in the order of `corrector.order`; their pairs.
 
-    index: adapted scale index of component c; floor: the least that sigma counts with.
+    index: its adapted scale index; states int32 (C, 2) by component: pairs; errors int16, means int32 and
+    indexes int16 (C, places), rows `span` places apart; means and indexes are empty for one layer.
     """
-    place = np.int64(errors.shape[1]) * c + here
-    least = max(index, np.int64(floor))
-    octave = least >> np.int64(3)
-    cut = max(octave - np.int64(6), np.int64(0))
-    surroundings(
-        np.int64(errors.ctypes.data) + 2 * place, np.int64(means.ctypes.data) + 4 * place,
-        np.int64(indexes.ctypes.data) + 2 * place, span, index, cut, FACTORS[least & np.int64(7)],
-        octave + np.int64(9) - cut, np.int64(z.ctypes.data),
-    )  # fmt: skip
+    if means.shape[1] > 0:
+        place = np.int64(errors.shape[1]) * c + here
+        least = max(index, np.int64(FLOOR))
+        octave = least >> np.int64(3)
+        cut = max(octave - np.int64(6), np.int64(0))
+        surroundings(
+            np.int64(errors.ctypes.data) + 2 * place, np.int64(means.ctypes.data) + 4 * place,
+            np.int64(indexes.ctypes.data) + 2 * place, span, index, cut, FACTORS[least & np.int64(7)],
+            octave + np.int64(9) - cut, np.int64(z.ctypes.data),
+        )  # fmt: skip
+        z[7], z[8] = states[c, 0], states[c, 1]
+        pairs = np.int64(21)
+    else:
+        left, above = errors[c, here - 1], errors[c, here - span]
+        above_left, above_right = errors[c, here - span - 1], errors[c, here - span + 1]
+        z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
+        z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
+        z[4], z[5] = states[c, 0], states[c, 1]
+        pairs = np.int64(6)
+    if c > 0:
+        first = errors[0, here]
+        second = errors[1, here] if c > 1 else np.int16(0)
+        z[pairs] = _pair(first, second)
+        pairs += 1
+        if means.shape[1] == 0:
+            z[pairs] = _pair(abs(first), abs(second))
+            pairs += 1
+        for j in range(c):
+            z[pairs], z[pairs + 1] = states[j, 0], states[j, 1]
+            pairs += 2
+    return pairs
 
 
 @_inlined

@@ -21,6 +21,7 @@ from numba import njit, types
 PRECISION = 28  # a symbol's interval is part of [0, 2^28)
 MEAN_FRACTION_BITS = 6  # means are in 1/64 bin
 SCALES = 128  # scale index i means sigma = 2^((i - 32) / 8) bins
+FLOOR = 18  # scale index of sigma 2^(-14/8), the spread of rounding: no residual is measured finer
 SHAPE_BITS = 30  # fractional bits of a shape table
 SHAPE_HALF = 4352  # a shape table covers +-4352 steps of 1/64 sigma: 8.5 sigma at eight times the scale
 STEP_BITS = 24  # fractional bits of a coordinate in a shape table

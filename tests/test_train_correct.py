@@ -46,22 +46,23 @@ def net(seed, units=6, last=5):
     made = CorrectorNet(units, last, np.array([0, 0, 65536, 0, 0, 0], np.int32), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        made.output.copy_(torch.randn(2, last, generator=generator) * 0.3)
+        made.output.copy_(torch.randn(2, last or units, generator=generator) * 0.3)
         made.output_bias.copy_(torch.randn(2, generator=generator) * 0.1)
     return made
 
 
-def test_training_sees_what_the_coder_sees(tiny_model):
+@pytest.mark.parametrize("last", [0, 5])
+def test_training_sees_what_the_coder_sees(tiny_model, last):
     """A corrector in integers moves means and scales as the float one does on the inputs of training."""
     columns = 20
     x, bins = band(30, columns, 3, 8)
     adapted = adaptive.refine(x, bins, columns)
-    nets = [net(seed) for seed in range(3)]
+    nets = [net(seed, last=last) for seed in range(3)]
     row = tiny_model.row(0, next(s.slot for s in tiny_model.path.steps if s.top))
     corrector = with_correctors(tiny_model, {row: nets}).corrector(row)
     refined = adaptive.refine(x, Bins(**{**vars(bins), "corrector": corrector}), columns)
     got = coupled_means(refined.mean, bins.coupling, x) - coupled_means(adapted.mean, bins.coupling, x)
-    for c, samples in enumerate(corrector_inputs(x, bins, adapted, columns)):
+    for c, samples in enumerate(corrector_inputs(x, bins, adapted, columns, last > 0)):
         with torch.no_grad():
             z = torch.from_numpy(samples.z).float() / 256
             shift, octaves = nets[c](z).unbind(1)

@@ -161,9 +161,9 @@ class RoundingConfig(Schedule):
 class CorrectConfig:
     """Correctors of directly coded bands (`correct.py`).
 
-    units, last: units of the first and of the second layer.  images: training images, spread over the
-    folders.  positions: of each band of an image, at most.  scales: how many, from the finest.  steps, batch,
-    lr: of a row and component of scale 0; at scale s there are steps / (1 + s).
+    units, last: units of the first and of the second layer, which 0 leaves out.  images: training images,
+    spread over the folders.  positions: of each band of an image, at most.  scales: how many, from the
+    finest.  steps, batch, lr: of a row and component of scale 0; at scale s there are steps / (1 + s).
     """
 
     units: int = 32

@@ -57,17 +57,19 @@ class CorrectorNet(nn.Module):
         def drawn(inputs: int, outputs: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / math.sqrt(inputs))
 
-        self.hidden, self.middle = drawn(corrector.WIDE, units), drawn(units, last)
+        self.hidden = drawn(corrector.WIDE if last else corrector.INPUTS, units)
+        self.middle = drawn(units, last)
         self.hidden_bias = nn.Parameter(torch.randn(units, generator=generator) * 0.1)
         self.middle_bias = nn.Parameter(torch.randn(last, generator=generator) * 0.1)
-        self.output = nn.Parameter(torch.zeros(2, last))
+        self.output = nn.Parameter(torch.zeros(2, last or units))
         self.output_bias = nn.Parameter(torch.zeros(2))
         self.mixture = nn.Parameter(torch.log(torch.from_numpy(weights16.astype(np.float32)).clamp_min(16)))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Moves of mean, in sigmas, and of scale, in octaves, (n, 2), not clipped; z (n, WIDE)."""
+        """Moves of mean, in sigmas, and of scale, in octaves, (n, 2), not clipped; z as in `Samples`."""
         hidden = F.hardtanh(z @ self.hidden + self.hidden_bias, 0.0, _TOP)
-        hidden = F.hardtanh(hidden @ self.middle + self.middle_bias, 0.0, _TOP)
+        if self.middle.shape[1]:
+            hidden = F.hardtanh(hidden @ self.middle + self.middle_bias, 0.0, _TOP)
         return hidden @ self.output.T + self.output_bias
 
     @torch.no_grad()
@@ -140,13 +142,17 @@ def with_correctors(model: Model, nets: dict[int, list[CorrectorNet]]) -> Model:
     tensors = dict(model.tensors)
     one = next(iter(nets.values()))[0].integers()
     for name in CORRECTOR_TENSORS:
-        tensors[name] = np.zeros((rows, 3, *one[name].shape), np.int32 if name.endswith("bias") else np.int16)
+        tensors.pop(name, None)
+        if one[name].size:
+            tensors[name] = np.zeros(
+                (rows, 3, *one[name].shape), np.int32 if name.endswith("bias") else np.int16
+            )
     tensors["mixture"] = tensors["mixture"].copy()
     for row, components in nets.items():
         for c, net in enumerate(components):
             for name, values in net.integers().items():
-                place = (row, 1, c) if name == "mixture" else (row, c)
-                tensors[name][place] = values
+                if values.size:
+                    tensors[name][(row, 1, c) if name == "mixture" else (row, c)] = values
     return replace(model, tensors=tensors)
 
 

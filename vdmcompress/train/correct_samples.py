@@ -29,13 +29,17 @@ Integers = NDArray[np.int32]
 Image = NDArray[np.uint8] | tuple[Planes, Colour]
 _ABOUT = ((0, -2), (0, -1), *((dy, dx) for dy in (-1, -2) for dx in range(-2, 4)))
 _AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in range(-1, 3))
+_NEAR = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
 _REACH = 3
 _FLOOR = 18
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Positions of one component: inputs z int16 (n, WIDE); error in bins, log2 of sigma, float32 (n,)."""
+    """Positions of one component.
+
+    z: inputs int16 (n, INPUTS or WIDE).  error: in bins, log2_scale: log2 of sigma, float32 (n,).
+    """
 
     z: NDArray[np.int16]
     error: NDArray[np.float32]
@@ -53,8 +57,10 @@ def coupled_means(mean: Integers, coupling: NDArray[np.int16], x: Integers) -> N
     return result
 
 
-def corrector_inputs(x: Integers, bins: Bins, adapted: Bins, columns: int) -> list[Samples]:
-    """What the corrector meets at every position, by component.
+def corrector_inputs(
+    x: Integers, bins: Bins, adapted: Bins, columns: int, wide: bool = True
+) -> list[Samples]:
+    """What a corrector of two layers (`wide`) or of one meets at every position, by component.
 
     x int32 (n, C); bins: as the model gives them; adapted: refined without a corrector. The float twin of the
     coder's integers, up to roundings of the couplings.
@@ -85,16 +91,20 @@ def corrector_inputs(x: Integers, bins: Bins, adapted: Bins, columns: int) -> li
     states = [fixed((index - NO_INDEX) * 16), fixed(mean / sigma * unit), fixed(move / sigma * unit)]
     states.append(fixed((index - before) * 32))
     state = np.stack(states, 1)
-    means = np.stack([fixed(around(bins.mean, 0, *p) / 64 / sigma * unit) for p in _AROUND], 1)
-    scales = np.stack([fixed((around(before, NO_INDEX, *p) - index) * 32) for p in _AROUND], 1)
+    first = 16 if wide else 12
     found = []
     for c in range(components):
-        z = np.zeros((n, corrector.WIDE), np.int16)
-        z[:, :14] = about[:, :, c]
-        z[:, 14 : 14 + c] = errors[:, :c]
+        z = np.zeros((n, corrector.WIDE if wide else corrector.INPUTS), np.int16)
         for j in range(c + 1):
-            z[:, 16 + 4 * j : 20 + 4 * j] = state[:, :, j]
-        z[:, 28:40], z[:, 40:52] = means[:, :, c], scales[:, :, c]
+            z[:, first + 4 * j : first + 4 * j + 4] = state[:, :, j]
+        if wide:
+            z[:, :14], z[:, 14 : 14 + c] = about[:, :, c], errors[:, :c]
+            for t, place in enumerate(_AROUND):
+                z[:, 28 + t] = fixed(around(bins.mean, 0, *place)[:, c] / 64 / sigma[:, c] * unit)
+                z[:, 40 + t] = fixed((around(before, NO_INDEX, *place)[:, c] - index[:, c]) * 32)
+        else:
+            z[:, :4], z[:, 4 : 4 + c] = about[:, [_ABOUT.index(p) for p in _NEAR], c], errors[:, :c]
+            z[:, 6:12] = abs(z[:, :6])
         log2_scale = ((index[:, c] - 32) / 8).astype(np.float32)
         found.append(Samples(z, error[:, c].astype(np.float32), log2_scale))
     return found
@@ -160,7 +170,9 @@ def collect(images: Sequence[Image], engine: Engine, config: CorrectConfig) -> d
     found: dict[int, list[list[Samples]]] = {}
     for strip in strips(images, engine, config.scales):
         x, bins = strip.x, replace(strip.bins, corrector=None)
-        every = corrector_inputs(x, bins, adaptive.refine(x, bins, strip.columns), strip.columns)
+        every = corrector_inputs(
+            x, bins, adaptive.refine(x, bins, strip.columns), strip.columns, config.last > 0
+        )
         chosen = rng.permutation(len(x))[: config.positions]
         found.setdefault(strip.row, []).append(
             [Samples(s.z[chosen], s.error[chosen], s.log2_scale[chosen]) for s in every]
