@@ -20,14 +20,16 @@ a strip forwards to learn, then pushes it backwards; the decoder learns while it
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import gaussian
-from .adaptive_kernels import adaptive
+from .adaptive_kernels import MARGIN, adaptive
 from .ans import Stack
-from .corrector import Corrector
+from .corrector import MOST_UNITS, WIDE, Corrector
+from .corrector_kernels import NO_INDEX
 from .errors import BinsError, ShortStackError
 from .gaussian import Bins
 from .kernels import DONE
@@ -89,8 +91,24 @@ def _walk(
         raise BinsError(f"{n} positions are not rows of {columns} columns")
     corrector = Corrector.none(components) if bins.corrector is None else bins.corrector
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
+    wide, corrects = corrector.middle.shape[2] > 0, corrector.hidden.shape[2] > 0
+    near = np.zeros(WIDE + 2 * MOST_UNITS + 4 * components, np.int16)
+    errors = _places(np.zeros((n if corrects else 0, components), np.int16), columns, 0)
+    means = _places(bins.mean[: n if wide else 0], columns, 0)
+    indexes = _places(bins.scale[: n if wide else 0].astype(np.int16), columns, NO_INDEX)
     status = adaptive(
         heads, words, sizes, int(decoding), columns, x, bins.mean, bins.scale, bins.coupling, bins.low,
-        bins.count, bins.window, bins.tables, inverses(), widths(), *corrector.packed, mean, scale,
+        bins.count, bins.window, bins.tables, inverses(), widths(), *corrector.packed,
+        near, errors, means, indexes, mean, scale,
     )  # fmt: skip
     return int(status), replace(bins, mean=mean, scale=scale) if status == DONE else bins
+
+
+def _places(values: npt.NDArray[Any], columns: int, outside: int) -> npt.NDArray[Any]:
+    """Values (n, C) of rows of `columns` as (C, places), with margins on all sides, flat; none of none."""
+    n, components = values.shape
+    if n == 0:
+        return np.zeros((components, 0), values.dtype)
+    rows = values.reshape(n // columns, columns, components).transpose(2, 0, 1)
+    margins = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+    return np.pad(rows, margins, constant_values=outside).reshape(components, -1)

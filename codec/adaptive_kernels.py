@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 
 from .corrector import MOST_UNITS, WIDE
-from .corrector_kernels import NO_INDEX, _gathered, _in_sigma, _index_input, _outputs, _pair
+from .corrector_kernels import NO_INDEX, _gathered, _in_sigma, _index_input, _layer_of, _outputs
 from .kernels import (
     _BINS,
     _BIT32,
@@ -38,6 +38,7 @@ from .kernels import (
     _popped,
     _residual,
 )
+from .vector_kernels import put_pair
 
 UNIT_BITS = 10  # residuals in units of their sigma have 10 fractional bits
 WEIGHT_BITS = 20  # weights of neighbours have 20 fractional bits
@@ -113,6 +114,10 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
         _input(types.int32, 2),  # middle bias (C, 32 G')
         _input(types.int16, 3),  # output (C, 2, 32 G' or 32 G)
         _input(types.int32, 2),  # output bias (C, 2)
+        _output(types.int16, 1),  # for the corrector: inputs (WIDE,), units (2, MOST_UNITS), states (C, 4)
+        _output(types.int16, 2),  # errors (C, places) in adapted sigma, of places with margins; 0
+        _input(types.int32, 2),  # the mean (C, places), 0 outside; no places for one layer or none
+        _input(types.int16, 2),  # the scale (C, places), NO_INDEX outside
         _output(types.int32, 2),  # refined mean (n, C)
         _output(types.uint8, 2),  # refined scale (n, C)
     )
@@ -121,7 +126,7 @@ def adaptive(
     heads: Any, words: Any, sizes: Any, decoding: Any, columns: Any, x: Any,
     mean: Any, scale: Any, coupling: Any, low: Any, count: Any, window: Any, tables: Any, inverses: Any,
     widths: Any, hidden: Any, hidden_bias: Any, middle: Any, middle_bias: Any, output: Any, output_bias: Any,
-    refined_mean: Any, refined_scale: Any,
+    near: Any, errors: Any, means: Any, indexes: Any, refined_mean: Any, refined_scale: Any,
 ) -> Any:  # fmt: skip
     """Refines the distributions of positions in raster order; if `decoding` pops the values on the way."""
     n, components = x.shape
@@ -139,20 +144,14 @@ def adaptive(
     seen_size = np.zeros((components, BUCKETS), np.int64)
     seen_scale = np.zeros((components, SCALE_BUCKETS), np.int64)
     corrects = hidden.shape[1] > 0
-    wide = middle.shape[1] > 0
-    units = np.zeros((2, MOST_UNITS), np.int16)
-    states = np.zeros((components, 2), np.int32)
-    errors = np.zeros(
-        (components, place + span if corrects else 0), np.int16
-    )  # in adapted sigma, for the corrector
-    z = np.zeros(WIDE // 2, np.int32)
-    means = np.zeros((components, place + span if wide else 0), np.int32)
-    indexes = np.full((components, place + span if wide else 0), np.int16(NO_INDEX))
-    if wide:
-        for i in range(n):
-            to = np.int64(MARGIN * span + MARGIN) + (i // columns) * span + i % columns
-            for c in range(components):
-                means[c, to], indexes[c, to] = mean[i, c], np.int16(scale[i, c])
+    # by address: functions that take these arrays within the loop would count references at each turn
+    z_at = np.int64(near.ctypes.data)
+    units_at = z_at + 2 * WIDE
+    states_at = units_at + 4 * MOST_UNITS
+    first, second = _layer_of(hidden, hidden_bias), _layer_of(middle, middle_bias)
+    errors_at, output_at = np.int64(errors.ctypes.data), np.int64(output.ctypes.data)
+    means_at, indexes_at = np.int64(means.ctypes.data), np.int64(indexes.ctypes.data)
+    places = np.int64(errors.shape[1])
     here = np.int64(MARGIN * span + MARGIN) - 1
     column = np.int64(-1)
     for i in range(n):
@@ -202,21 +201,17 @@ def adaptive(
 
             if corrects:
                 sigma = inverses[max(adapted_index, np.int64(FLOOR))]
-                states[c, 0] = _pair(_index_input(adapted_index - NO_INDEX, 4), _in_sigma(adapted, sigma))
-                states[c, 1] = _pair(_in_sigma(move, sigma), _index_input(adapted_index - index, 3))
-                pairs = _gathered(np.int64(c), here, span, adapted_index, z, states, errors, means, indexes)
+                own_state = states_at + 8 * c
+                put_pair(own_state, _index_input(adapted_index - NO_INDEX, 4), _in_sigma(adapted, sigma))
+                put_pair(own_state + 4, _in_sigma(move, sigma), _index_input(adapted_index - index, 3))
+                pairs = _gathered(
+                    np.int64(c), here, span, places, adapted_index, second[0] > 0,
+                    z_at, states_at, errors_at, means_at, indexes_at,
+                )  # fmt: skip
                 shift, octaves = _outputs(
-                    pairs,
-                    np.int64(c),
-                    z,
-                    units,
-                    hidden,
-                    hidden_bias,
-                    middle,
-                    middle_bias,
-                    output,
-                    output_bias,
-                )
+                    pairs, np.int64(c), z_at, units_at, first, second, output_at,
+                    np.int64(output_bias[c, 0]), np.int64(output_bias[c, 1]),
+                )  # fmt: skip
                 move += (_clip(shift, _SHIFT_LIMIT) * widths[adapted_index]) >> np.int64(_WIDTH_SHIFT)
                 offset += _clip(octaves, 4 << UNIT_BITS) << np.int64(_OCTAVE_SHIFT)
                 refined = min(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .corrector import INPUT_BITS, INPUT_LIMIT, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
+from .corrector import INPUT_BITS, INPUT_LIMIT, MOST_UNITS, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
 from .kernels import FLOOR, MEAN_FRACTION_BITS, STEP_BITS, _inlined
-from .vector_kernels import layer, surroundings, weighed
+from .vector_kernels import LANES, copy_pairs, layer, put_pair, short_at, surroundings, weighed
 
 NO_INDEX = 40
 """Scale index of a place outside the band."""
@@ -21,12 +21,6 @@ _INPUT_SHIFT = STEP_BITS + MEAN_FRACTION_BITS - INPUT_BITS
 _ROUND = 1 << (OUTPUT_BITS - 1)
 _first_layer = layer(INPUT_BITS + WEIGHT_BITS - UNIT_BITS)
 _second_layer = layer(WEIGHT_BITS)
-
-
-@_inlined
-def _pair(first: Any, second: Any) -> Any:
-    """Two inputs as a layer reads them: int16 each, the first one in the lower half of an int32."""
-    return np.int32((np.int64(first) & np.int64(0xFFFF)) | (np.int64(second) << np.int64(16)))
 
 
 @_inlined
@@ -48,72 +42,76 @@ def _index_input(difference: Any, bits: Any) -> Any:
 
 @_inlined
 def _gathered(
-    c: Any, here: Any, span: Any, index: Any, z: Any, states: Any, errors: Any, means: Any, indexes: Any
-) -> Any:
+    c: Any, here: Any, span: Any, places: Any, index: Any, wide: Any,
+    z: Any, states: Any, errors: Any, means: Any, indexes: Any,
+) -> Any:  # fmt: skip
     """Puts the inputs of component c at place `here` into z, in the order of `corrector.order`; their pairs.
 
-    index: its adapted scale index; states int32 (C, 2) by component: pairs; errors int16, means int32 and
-    indexes int16 (C, places), rows `span` places apart; means and indexes are empty for one layer.
+    index: its adapted scale index.  By their addresses: z int16; states int16 (C, 4); errors int16, means
+    int32 and indexes int16 (C, places), rows `span` places apart.
     """
-    if means.shape[1] > 0:
-        place = np.int64(errors.shape[1]) * c + here
+    at = errors + 2 * (places * c + here)
+    if wide:
+        place = places * c + here
         least = max(index, np.int64(FLOOR))
         octave = least >> np.int64(3)
         cut = max(octave - np.int64(6), np.int64(0))
         surroundings(
-            np.int64(errors.ctypes.data) + 2 * place, np.int64(means.ctypes.data) + 4 * place,
-            np.int64(indexes.ctypes.data) + 2 * place, span, index, cut, FACTORS[least & np.int64(7)],
-            octave + np.int64(9) - cut, np.int64(z.ctypes.data),
+            at, means + 4 * place, indexes + 2 * place, span, index, cut,
+            FACTORS[least & np.int64(7)], octave + np.int64(9) - cut, z,
         )  # fmt: skip
-        z[7], z[8] = states[c, 0], states[c, 1]
+        copy_pairs(states + 8 * c, z + 28)
         pairs = np.int64(21)
     else:
-        left, above = errors[c, here - 1], errors[c, here - span]
-        above_left, above_right = errors[c, here - span - 1], errors[c, here - span + 1]
-        z[0], z[1] = _pair(left, above), _pair(above_left, above_right)
-        z[2], z[3] = _pair(abs(left), abs(above)), _pair(abs(above_left), abs(above_right))
-        z[4], z[5] = states[c, 0], states[c, 1]
+        left, above = short_at(at - 2), short_at(at - 2 * span)
+        above_left, above_right = short_at(at - 2 * span - 2), short_at(at - 2 * span + 2)
+        put_pair(z, left, above)
+        put_pair(z + 4, above_left, above_right)
+        put_pair(z + 8, abs(left), abs(above))
+        put_pair(z + 12, abs(above_left), abs(above_right))
+        copy_pairs(states + 8 * c, z + 16)
         pairs = np.int64(6)
     if c > 0:
-        first = errors[0, here]
-        second = errors[1, here] if c > 1 else np.int16(0)
-        z[pairs] = _pair(first, second)
+        first = short_at(errors + 2 * here)
+        second = short_at(errors + 2 * (places + here)) if c > 1 else np.int64(0)
+        put_pair(z + 4 * pairs, first, second)
         pairs += 1
-        if means.shape[1] == 0:
-            z[pairs] = _pair(abs(first), abs(second))
+        if not wide:
+            put_pair(z + 4 * pairs, abs(first), abs(second))
             pairs += 1
         for j in range(c):
-            z[pairs], z[pairs + 1] = states[j, 0], states[j, 1]
+            copy_pairs(states + 8 * j, z + 4 * pairs)
             pairs += 2
     return pairs
 
 
 @_inlined
 def _outputs(
-    pairs: Any, c: Any, z: Any, units: Any, hidden: Any, hidden_bias: Any, middle: Any, middle_bias: Any,
-    output: Any, output_bias: Any,
-) -> Any:  # fmt: skip
-    """s and o with 10 fractional bits, not yet clipped, of component c.
+    pairs: Any, c: Any, z: Any, units: Any, first: Any, second: Any, output: Any, s: Any, o: Any
+) -> Any:
+    """The outputs of component c with 10 fractional bits, not yet clipped; s, o: their biases.
 
-    z int32 (P,): pairs of inputs, of which the first `pairs` count; units int16 (2, 64) is written.  Weights
-    as `Corrector.packed` has them.
+    By addresses: z int16 (2 P,), of which the first `pairs` count; units int16 (2, MOST_UNITS), written;
+    output.  first, second: of a layer, see `_layer_of`, no groups in one that is not there.  Weights as
+    `Corrector.packed` has them.
     """
-    groups, stride = np.int64(hidden.shape[1]), np.int64(hidden.shape[2])
-    units_at, row = np.int64(units.ctypes.data), np.int64(2 * units.shape[1])
-    place = np.int64(hidden_bias.shape[1]) * c
-    _first_layer(
-        np.int64(z.ctypes.data), pairs, np.int64(hidden.ctypes.data) + 2 * stride * 2 * place, stride,
-        np.int64(hidden_bias.ctypes.data) + 4 * place, groups, units_at,
-    )  # fmt: skip
-    if middle.shape[1] > 0:
-        groups, stride = np.int64(middle.shape[1]), np.int64(middle.shape[2])
-        place = np.int64(middle_bias.shape[1]) * c
-        _second_layer(
-            units_at, stride, np.int64(middle.ctypes.data) + 2 * stride * 2 * place, stride,
-            np.int64(middle_bias.ctypes.data) + 4 * place, groups, units_at + row,
-        )  # fmt: skip
-        units_at += row
-    weights, width = np.int64(output.ctypes.data), np.int64(2 * output.shape[2])
-    s = np.int64(output_bias[c, 0]) + weighed(units_at, weights + 2 * c * width, groups)
-    o = np.int64(output_bias[c, 1]) + weighed(units_at, weights + (2 * c + 1) * width, groups)
+    groups, stride, weights, bias = first
+    begin = groups * LANES * c
+    _first_layer(z, pairs, weights + 4 * stride * begin, stride, bias + 4 * begin, groups, units)
+    if second[0] > 0:
+        groups, stride, weights, bias = second
+        begin = groups * LANES * c
+        last = units + 2 * MOST_UNITS
+        _second_layer(units, stride, weights + 4 * stride * begin, stride, bias + 4 * begin, groups, last)
+        units = last
+    place = output + 4 * groups * LANES * c
+    s += weighed(units, place, groups)
+    o += weighed(units, place + 2 * groups * LANES, groups)
     return (s + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS), (o + np.int64(_ROUND)) >> np.int64(OUTPUT_BITS)
+
+
+@_inlined
+def _layer_of(weights: Any, bias: Any) -> Any:
+    """Groups, stride, addresses of weights int16 (C, groups, stride, 32, 2) and of biases int32."""
+    groups, stride = np.int64(weights.shape[1]), np.int64(weights.shape[2])
+    return groups, stride, np.int64(weights.ctypes.data), np.int64(bias.ctypes.data)

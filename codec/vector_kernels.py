@@ -109,6 +109,43 @@ class Writer:
         return after
 
 
+@_intrinsic
+def short_at(context: Any, address: Any) -> Any:
+    """The int16 at an address, as int64."""
+
+    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        return builder.sext(Writer(builder).load(values[0], _LONG(0), _SHORT), _LONG)
+
+    return types.int64(types.int64), generate
+
+
+@_intrinsic
+def put_pair(context: Any, address: Any, first: Any, second: Any) -> Any:
+    """Writes two int64, which fit 16 bits, as int16 at an address and behind it."""
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        address, first, second = values
+        low = builder.and_(builder.trunc(first, _INT), _INT(0xFFFF))
+        high = builder.shl(builder.trunc(second, _INT), _INT(16))
+        Writer(builder).store(builder.or_(low, high), address, _LONG(0))
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 3), generate
+
+
+@_intrinsic
+def copy_pairs(context: Any, source: Any, to: Any) -> Any:
+    """Copies two pairs from an address to another."""
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        source, to = values
+        w = Writer(builder)
+        w.store(w.load(source, _LONG(0), _LONG), to, _LONG(0))
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 2), generate
+
+
 def layer(shift: int) -> Any:
     """The compiled function f(inputs, pairs, weights, stride, bias, groups, units) of a layer:
 
