@@ -378,7 +378,8 @@ def test_an_effort_chooses_model_latents_and_screen(fake, monkeypatch):
     screens = []
     monkeypatch.setattr(api, "may_beat", lambda pixels, size, careful, threads: screens.append(careful))
     for effort, model, encodings, careful in (
-        (1, "swift", 1, False),
+        (1, "dart", 1, False),
+        (3, "swift", 1, False),
         (7, "photo", 1, True),
         (9, "photo", 3, True),
     ):

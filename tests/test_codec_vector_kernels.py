@@ -50,12 +50,15 @@ def test_a_layer_is_its_twin(groups, pairs, stride, largest):
 
 
 def test_the_same_without_vector_instructions():
+    """Layers, and all that correctors do, where code may use no more than any x86 processor has."""
     environment = os.environ | {"NUMBA_CPU_NAME": "generic", "PYTHONPATH": os.pathsep.join(sys.path)}
     code = (
         "from codec import vector_kernels; assert not vector_kernels._has_avx2()\n"
-        "from test_codec_vector_kernels import check; check(2, 6, 12, 3, 8191); check(1, 12, 12, 4, 300)"
+        "from test_codec_vector_kernels import check; check(2, 6, 12, 3, 8191); check(1, 12, 12, 4, 300)\n"
+        "from test_codec_corrector import test_golden_lanes, test_golden_lanes_of_two_layers\n"
+        "test_golden_lanes(); test_golden_lanes_of_two_layers()"
     )
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=600)
 
 
 def test_units_do_not_leave_sixteen_bits():

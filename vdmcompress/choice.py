@@ -81,7 +81,8 @@ def serves(name: str) -> str:
     """What images a model of the package is for, in words; empty for other models."""
     return {
         "photo": "photographs and other images; efforts 4 to 9",
-        "swift": "photographs and other images, several times faster; efforts 1 to 3",
+        "dart": "photographs and other images, as fast as can be; effort 1",
+        "swift": "photographs and other images, several times faster; efforts 2 and 3",
         STORED_MODEL: "photographs whose pixels were in a JPEG or on a PhotoCD; efforts 4 to 9",
         SMALL_MODEL: f"images of up to {SMALL_SIDE}x{SMALL_SIDE}",
     }.get(name, "")

@@ -32,11 +32,12 @@ class Effort:
         return QUICK if colour == "auto" and not self.careful else colour
 
 
+_FASTEST: Final = Effort("dart", ("none",), careful=False)
 _FAST: Final = Effort("swift", ("none",), careful=False)
 _USUAL: Final = Effort("photo", ("one",), careful=True)
 _MOST: Final = Effort("photo", ("one", "all", "none"), careful=True)
 
-EFFORTS: Final = (*[_FAST] * 3, *[_USUAL] * 5, _MOST)
+EFFORTS: Final = (_FASTEST, *[_FAST] * 2, *[_USUAL] * 5, _MOST)
 """Efforts 1 to 9 in order."""
 
 DEFAULT_EFFORT: Final = 7

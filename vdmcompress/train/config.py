@@ -163,7 +163,8 @@ class CorrectConfig:
 
     units, last: units of the first and of the second layer, which 0 leaves out.  images: training images,
     spread over the folders.  positions: of each band of an image, at most.  scales: how many, from the
-    finest.  steps, batch, lr: of a row and component of scale 0; at scale s there are steps / (1 + s).
+    finest.  steps, batch, lr: of a row and component of scale 0; at scale s there are steps / (1 + s), or as
+    many as see each position `correct.EPOCHS` times.
     """
 
     units: int = 32

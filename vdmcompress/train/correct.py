@@ -39,6 +39,9 @@ from vdmcompress.train.stored import drawn
 
 Integers = NDArray[np.int32]
 
+EPOCHS = 16
+"""How often a position is seen, at most: few positions are soon known by heart."""
+
 GROUP = 512
 """Small images in the largest group."""
 
@@ -216,7 +219,8 @@ def train_correct(config_path: Path, job: Job) -> None:
                     np.concatenate([s.error for s in chosen]),
                     np.concatenate([s.log2_scale for s in chosen]),
                 )
-                steps = config.steps // (1 + row // model.slots)
+                most = EPOCHS * len(whole.error) // config.batch
+                steps = max(1, min(config.steps // (1 + row // model.slots), most))
                 nets[row].append(fit(whole, config, steps, model.mixture(row, True)[c], 100 * row + c))
             write(text=f"row {row}: {len(whole.error)} positions", row=row)
         made = write_model(with_correctors(model, nets), target)
