@@ -35,7 +35,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import BinsError
-from .vector_kernels import LANES
 
 INPUTS = 24
 """Of a corrector of one layer."""
@@ -52,6 +51,11 @@ SUM_LIMIT = 1 << 15
 """Of the sizes of all weights of a unit of the second layer."""
 
 MOST_UNITS = 64
+LANES = 32
+"""Units are padded to groups of so many where they are computed (`vector_kernels.py`)."""
+
+UNIT_LIMIT = (1 << 15) - 1
+"""The largest value of a unit."""
 
 Array = npt.NDArray[Any]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .corrector import INPUT_BITS, INPUT_LIMIT, MOST_UNITS, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
+from .corrector import INPUT_BITS, INPUT_LIMIT, LANES, MOST_UNITS, OUTPUT_BITS, UNIT_BITS, WEIGHT_BITS
 from .kernels import FLOOR, MEAN_FRACTION_BITS, STEP_BITS, _inlined
-from .vector_kernels import LANES, copy_pairs, layer, put_pair, short_at, surroundings, weighed
+from .vector_kernels import copy_pairs, layer, put_pair, short_at, surroundings, weighed
 
 NO_INDEX = 40
 """Scale index of a place outside the band."""

@@ -14,11 +14,7 @@ from numba import types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
-LANES = 32
-"""Units come in groups of so many."""
-
-UNIT_LIMIT = (1 << 15) - 1
-"""The largest value of a unit."""
+from .corrector import LANES, UNIT_LIMIT
 
 ir: Any = vars(cgutils)["ir"]  # what numba itself writes its code with
 _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (16, 32, 64))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from codec.vector_kernels import LANES, UNIT_LIMIT, layer, weighed
+from codec.corrector import LANES, UNIT_LIMIT
+from codec.vector_kernels import layer, weighed
 
 SHIFT = 8
 _layer = layer(SHIFT)
