@@ -13,7 +13,6 @@ from .vector_kernels import copy_pairs, layer, put_pair, short_at, surroundings,
 NO_INDEX = 40
 """Scale index of a place outside the band."""
 
-FACTOR_BITS = 15
 FACTORS = np.array([32768, 30048, 27554, 25268, 23170, 21247, 19484, 17867], np.int64)
 """2^-(f / 8) with 15 fractional bits."""
 
@@ -55,6 +54,7 @@ def _gathered(
         place = places * c + here
         least = max(index, np.int64(FLOOR))
         octave = least >> np.int64(3)
+        # m 2^(6 - octave) 2^-(f / 8): a mean in 1/64 bin as an input, by int32 alone
         cut = max(octave - np.int64(6), np.int64(0))
         surroundings(
             at, means + 4 * place, indexes + 2 * place, span, index, cut,

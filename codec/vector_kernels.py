@@ -2,7 +2,7 @@
 
 A layer's sums stay in vector registers; products of pairs of 16 bits (`vpmaddwd` on x86) are what no loop
 in Python becomes by itself. Everything is exact, with or without that instruction. Addresses and counts are
-int64.
+int64; pairs lie in memory as on little-endian machines.
 """
 
 from __future__ import annotations
