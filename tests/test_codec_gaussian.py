@@ -315,7 +315,7 @@ def test_without_a_folder_for_the_cache_kernels_are_compiled_all_the_same(monkey
 def test_the_name_in_the_cache_changes_with_any_source_of_kernels():
     """What is inlined from another file must not live on in the cache after a change of that file."""
     folder = Path(kernels.__file__).parent
-    sources = [folder / f"{name}kernels.py" for name in ("adaptive_", "corrector_", "")]
+    sources = [folder / f"{name}kernels.py" for name in ("adaptive_", "corrector_", "", "vector_")]
     mark = f"_{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}"
     for kernel in (kernels.push_gaussian, adaptive_kernels.adaptive):
         assert kernel.py_func.__qualname__.endswith(mark)
