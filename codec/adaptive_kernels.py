@@ -108,7 +108,7 @@ def _fade(count: Any, first: Any, last: Any, start: Any) -> Any:
         _output(types.int32, 2),  # x (n, C)
         *_BINS,
         _input(types.int64, 1),  # widths (SCALES,)
-        _input(types.int16, 5),  # corrector, see `corrector.Packed`: hidden (C, G, INPUTS / 2, 32, 2)
+        _input(types.int16, 5),  # corrector, see `Corrector.packed`: hidden (C, G, INPUTS / 2, 32, 2)
         _input(types.int32, 2),  # hidden bias (C, 32 G)
         _input(types.int16, 5),  # middle (C, G', 16 G, 32, 2)
         _input(types.int32, 2),  # middle bias (C, 32 G')

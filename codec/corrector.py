@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,22 +68,6 @@ def order(c: int, inputs: int) -> tuple[int, ...]:
     if wide:
         return (*range(14), *states[c], *range(28, 52), 14, 15, *others)
     return (0, 1, 2, 3, 6, 7, 8, 9, *states[c], 4, 5, 10, 11, *others)
-
-
-class Packed(NamedTuple):
-    """Weights as the compiled loop reads them, units padded with zeros to groups of 32.
-
-    hidden int16 (C, G, INPUTS / 2, 32, 2) in the order of `order`; hidden_bias int32 (C, 32 G); middle int16
-    (C, G', 16 G, 32, 2); middle_bias int32 (C, 32 G'); output int16 (C, 2, 32 G' or 32 G); output_bias int32
-    (C, 2).
-    """
-
-    hidden: Array
-    hidden_bias: Array
-    middle: Array
-    middle_bias: Array
-    output: Array
-    output_bias: Array
 
 
 def _aligned(weights: Array) -> Array:
@@ -172,11 +156,16 @@ class Corrector:
         return int(self.hidden.shape[0])
 
     @cached_property
-    def packed(self) -> Packed:
-        """The weights as the compiled loop reads them."""
+    def packed(self) -> tuple[Array, ...]:
+        """The six arrays as the compiled loop reads them, units padded with zeros to groups of 32.
+
+        hidden int16 (C, G, INPUTS / 2, 32, 2) in the order of `order`; hidden_bias int32 (C, 32 G); middle
+        int16 (C, G', 16 G, 32, 2); middle_bias int32 (C, 32 G'); output int16 (C, 2, 32 G' or 32 G);
+        output_bias int32 (C, 2).
+        """
         inputs = self.hidden.shape[1]
         hidden = np.stack([weights[list(order(c, inputs))] for c, weights in enumerate(self.hidden)])
-        return Packed(
+        return (
             _paired(_padded(hidden, 2)),
             _padded(self.hidden_bias, 1),
             _paired(_padded(self.middle, 1, 2)),

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
-from .corrector import LANES, UNIT_LIMIT
+from .corrector import INPUT_LIMIT, LANES, UNIT_LIMIT
 
 ir: Any = vars(cgutils)["ir"]  # what numba itself writes its code with
 _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (16, 32, 64))
@@ -225,7 +225,7 @@ def surroundings(
     errors int16, means int32 and indexes int16 at the position, `row` places a row: errors of 14 neighbours
     go to `to`, with two more behind them that may be anything; means m of 12 places, as
     clip((clip(m >> cut, +-4095) factor) >> fall), to 18 places further; indexes i of 12 places, as
-    clip((i - index) << 5), to 30 places further. clip is to +-1024.
+    clip((i - index) << 5), to 30 places further. clip is to +-INPUT_LIMIT.
     """
 
     def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
@@ -245,10 +245,10 @@ def surroundings(
         for line, dy in enumerate((-1, 0, 1)):
             mean = w.clamped(builder.ashr(w.load(means, w.times(row, 4 * dy, -4), four), cut), -4095, 4095)
             mean = builder.ashr(builder.mul(mean, factor), fall)
-            w.store(w.shorts(w.clamped(mean, -1024, 1024)), to, _LONG(36 + 8 * line))
+            w.store(w.shorts(w.clamped(mean, -INPUT_LIMIT, INPUT_LIMIT)), to, _LONG(36 + 8 * line))
             found = builder.sext(w.load(indexes, w.times(row, 2 * dy, -2), ir.VectorType(_SHORT, 4)), four)
             apart = builder.shl(builder.sub(found, index), w.same(four, 5))
-            w.store(w.shorts(w.clamped(apart, -1024, 1024)), to, _LONG(60 + 8 * line))
+            w.store(w.shorts(w.clamped(apart, -INPUT_LIMIT, INPUT_LIMIT)), to, _LONG(60 + 8 * line))
         return context.get_dummy_value()
 
     return types.none(*[types.int64] * 9), generate

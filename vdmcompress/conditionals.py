@@ -71,6 +71,7 @@ class Conditionals:
     model: Model
     components: int
     _tables: dict[tuple[int, bool], Array] = field(default_factory=dict, repr=False)
+    _correctors: dict[int, Corrector | None] = field(default_factory=dict, repr=False)
 
     def mixture_tables(self, row: int, direct: bool) -> Array:
         """CDF tables (C, length) of the level-0 mixture of a row."""
@@ -89,8 +90,10 @@ class Conditionals:
 
     def corrector(self, row: int) -> Corrector | None:
         """The corrector of a row's directly coded band, for these components."""
-        found = self.model.corrector(row)
-        return None if found is None else found.first(self.components)
+        if row not in self._correctors:
+            found = self.model.corrector(row)
+            self._correctors[row] = None if found is None else found.first(self.components)
+        return self._correctors[row]
 
     def likelihood(
         self,
