@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import adaptive
+from .ahead import Ahead, Ready, columns, refined
 from .ans import Stack
 from .gaussian import Bins, pop, push
 
@@ -96,8 +97,17 @@ class Ledger:
         return sum(self.entries.values())
 
 
-def encode(stack: Stack, z_0: Band, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> None:
+def encode(
+    stack: Stack,
+    z_0: Band,
+    chain: Chain,
+    ledger: Ledger | None = None,
+    threads: int = 1,
+    tops: Iterator[Ready] | None = None,
+) -> None:
     """Pushes a band z_0, integers (C, h, w), with its chain.
+
+    tops: where a caller makes them ahead (`Ahead.tops`), for a band without latents; it takes its own.
 
     Raises:
         ShortStackError: the stack does not hold the bits to borrow; its content is undefined then.
@@ -114,8 +124,10 @@ def encode(stack: Stack, z_0: Band, chain: Chain, ledger: Ledger | None = None, 
                 step.pop_q(k, z_k, z_below, following)
             step.push_p(k, z_below, z_k, strip)
         z_below = z_k
-    for strip, bins in step.tops(chain.strips):
-        step.push(chain.levels, z_below, bins, strip)
+    with Ahead() as ahead:
+        tops = ahead.tops([(chain, z_below)]) if tops is None else tops
+        for _, (x, bins) in zip(chain.strips, tops, strict=False):
+            step.push(chain.levels, x, bins)
 
 
 def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Band:
@@ -160,7 +172,8 @@ class _Step:
             push(self.stack, self.chain.gather(z_k, rows), bins, self.threads)
 
     def push_p(self, k: int, z_below: Band, z_k: Band, rows: slice) -> None:
-        self.push(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
+        x = self.chain.gather(z_below, rows)
+        self.push(k, x, refined(self.chain, x, self.chain.likelihood(k, z_k, rows), rows))
 
     def pop_p(self, k: int, z_below: Band, z_k: Band, rows: slice) -> None:
         self.pop(k, z_below, self.chain.likelihood(k, z_k, rows), rows)
@@ -177,13 +190,9 @@ class _Step:
                     made.append(ahead.submit(self.chain.likelihood, self.chain.levels, None, following))
                 yield strip, bins
 
-    def push(self, k: int, z_below: Band, bins: Bins, rows: slice) -> None:
-        x = self.chain.gather(z_below, rows)
+    def push(self, k: int, x: Array, bins: Bins) -> None:
         with self.ledger.entry(self.stack, k, "p"):
-            if self.chain.adapts:
-                adaptive.push(self.stack, x, bins, columns(bins, rows), self.threads)
-            else:
-                push(self.stack, x, bins, self.threads)
+            push(self.stack, x, bins, self.threads)
 
     def pop(self, k: int, z_below: Band, bins: Bins, rows: slice) -> None:
         with self.ledger.entry(self.stack, k, "p"):
@@ -192,11 +201,6 @@ class _Step:
             else:
                 x = pop(self.stack, bins, self.threads)
         self.chain.scatter(z_below, rows, x)
-
-
-def columns(bins: Bins, rows: slice) -> int:
-    """Positions in each of these rows."""
-    return bins.shape[0] // len(range(rows.start, rows.stop))
 
 
 def _with_following(strips: Sequence[slice]) -> list[tuple[slice, slice | None]]:

@@ -121,7 +121,7 @@ def test_an_error_of_a_thread_is_the_caller_s(tiny_model):
             raise MachineError("here")
 
     with Engine(tiny_model, 3, "cpu_float") as e, pytest.raises(MachineError, match="here"):
-        e._share(work, slice(0, 90))
+        e.share(work, slice(0, 90))
 
 
 def test_only_rows_within_reach_are_read(tiny_model, whole):

@@ -185,7 +185,7 @@ def test_conditionals(components, fused, grid):
     n = rows * columns
     mean, scale = np.empty((n, components), np.int32), np.empty((n, components), np.uint8)
     coupling = np.empty((n, 3), np.int16)
-    kernels.conditionals(acc, linear, exponents, z_k, fusion, grid, mean, scale, coupling)
+    kernels.conditionals(acc, linear, exponents, z_k, fusion, grid, mean, scale, coupling, 0, acc.shape[0])
     limits, indices = 0, set()
     for y in range(rows):
         for x in range(columns):
@@ -212,12 +212,14 @@ def test_conditionals_round_half_up():
     coupling = np.empty((4, 3), np.int16)
     z_k = np.array([[[1, 3, -1, -3]]], np.int16)
     linear = np.zeros((3, 1, 4), np.int32)
-    kernels.conditionals(acc, linear, exponents, z_k, np.zeros((2, 0), np.int32), 0, mean, scale, coupling)
+    kernels.conditionals(
+        acc, linear, exponents, z_k, np.zeros((2, 0), np.int32), 0, mean, scale, coupling, 0, acc.shape[0]
+    )
     assert scale[:, 0].tolist() == [48 + 1, 48 + 2, 48 + 0, 48 - 1]  # 16 s / 32
     assert coupling[:, 0].tolist() == [1, 2, 0, -1]
     fusion = np.zeros((2, 128), np.int32)
     fusion[0], fusion[1] = 512, 20 * 256 + 64  # omega 1/128, scale 20 1/4
     acc[0, :, 9] = [1, 3, -1, -3]  # 8 s / 32: quarters
-    kernels.conditionals(acc, linear, exponents, z_k, fusion, 0, mean, scale, coupling)
+    kernels.conditionals(acc, linear, exponents, z_k, fusion, 0, mean, scale, coupling, 0, acc.shape[0])
     assert mean[:, 0].tolist() == [1, 2, 0, -1]  # 64 z / 128
     assert scale[:, 0].tolist() == [21, 21, 20, 20]  # 20 1/2, 21, 20, 19 1/2

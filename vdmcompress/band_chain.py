@@ -17,6 +17,7 @@ from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
 from vdmcompress.path import BandPath
 from vdmcompress.transform import detail_shape
+from vdmcompress.views import VIEWS, Outputs, View, average, exponent
 
 Array = NDArray[np.int32]
 Band = NDArray[np.int16]
@@ -28,10 +29,20 @@ CHUNK_ROWS = 256
 class PathChain:
     """What the chains of one image's band and of many images' bands have in common."""
 
+    engine: Engine
     path: BandPath
     conditionals: Conditionals
     direct: bool
     _strips: list[slice]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """How the network sees the band: more than once only in models without latents."""
+        return VIEWS[self.conditionals.model.views]
+
+    def exponents(self, row: int, part: int) -> NDArray[np.int64]:
+        """Exponents of the sums of all views."""
+        return self.engine.head_exponents(row, part) + exponent(len(self.views))
 
     @property
     def levels(self) -> int:
@@ -101,49 +112,51 @@ class BandChain(PathChain):
         else:
             sums, linear = self._evaluate(row, rows, part, z_k, self.path.delta(k))
             grey = z_k[:, rows] * np.int16(self.path.delta(k))
-        exponents = self.engine.head_exponents(row, part)
         return self.conditionals.likelihood(
-            self.scale, step, bool(part), sums, linear, exponents, grey, rows, self.shape
-        )
+            self.scale, step, bool(part), sums, linear, self.exponents(row, part), grey, rows, self.shape,
+            self.engine.share,
+        )  # fmt: skip
 
-    def begin(self) -> None:
-        """Evaluate what the first strip's `likelihood` at the top asks for."""
-        for strip in self._strips[:1]:
-            step = self.model.path.step(self.band, self.path.evaluations)
-            self._top(self.model.row(self.scale, step.slot), strip, int(self.direct))
-
-    def _top(self, row: int, rows: slice, part: int) -> tuple[Array, Array]:
+    def _top(self, row: int, rows: slice, part: int) -> Outputs:
         """Outputs of the top evaluation, which reads no latent: computed for many strips at once."""
         if self._chunk is None or not (
             self._chunk[0].start <= rows.start and rows.stop <= self._chunk[0].stop
         ):
             first = rows.start - rows.start % CHUNK_ROWS
             chunk = slice(first, min(max(first + CHUNK_ROWS, rows.stop), self.shape[0]))
-            self._chunk = (chunk, *self._evaluate(row, chunk, part))
+            outputs = self._evaluate(row, chunk, part)
+            if chunk == rows:
+                return outputs  # no other strip will ask for them
+            self._chunk = (chunk, *outputs)
         chunk, sums, linear = self._chunk
         inner = slice(rows.start - chunk.start, rows.stop - chunk.start)
         return sums[inner], np.ascontiguousarray(linear[:, inner])
 
-    def _evaluate(
-        self, row: int, rows: slice, part: int, z_k: Band | None = None, delta: int = 1
-    ) -> tuple[Array, Array]:
+    def _evaluate(self, row: int, rows: slice, part: int, z_k: Band | None = None, delta: int = 1) -> Outputs:
         """Outputs of an evaluation in these rows; z_k (C, h, w) in bins of delta grey levels."""
-        reach = 2 * self.model.blocks + 1
+        seen = ((view, self._seen(view, row, rows, part, z_k, delta)) for view in self.views)
+        return average(seen, self.band) if len(self.views) > 1 else next(seen)[1]
+
+    def _seen(self, view: View, row: int, rows: slice, part: int, z_k: Band | None, delta: int) -> Outputs:
+        """Outputs of one view, as it has them."""
+        reach, rows = 2 * self.model.blocks + 1, view.rows(rows, self.height)
         first, last = max(rows.start - reach, 0), min(rows.stop + reach, self.height)
-        raw = self._raw(first, last, None if z_k is None else z_k[:, first:last] * np.int16(delta))
+        grey = None if z_k is None else z_k[:, first:last] * np.int16(delta)
+        raw = self._raw(view, first, last, grey)
         return self.engine.evaluate(row, raw, slice(rows.start - first, rows.stop - first), part)
 
-    def _raw(self, first: int, last: int, z_k: Band | None) -> Band:
-        """Features of rows first..last-1, int16 (15, last - first, w); z_k: the same rows in grey levels."""
+    def _raw(self, view: View, first: int, last: int, z_k: Band | None) -> Band:
+        """Features of rows first..last-1 of a view, int16 (15, last - first, w); z_k: the same, in grey."""
         c = len(self.ctx[0])
         raw = np.zeros((15, last - first, self.width), np.int16)
         above = min(first, 1)
-        ll = self.ctx[0][:, first - above : last]
+        ll = view.turn(self.ctx[0])[:, first - above : last]
         slopes = np.empty((2 * c, last - first + above, self.width), np.int16)
         differences(ll, slopes)
         raw[0:c], raw[3 : 3 + c], raw[12 : 12 + c] = slopes[:c, above:], slopes[c:, above:], ll[:, above:]
         for band, clean in enumerate(self.ctx[1:]):
-            raw[6 + 3 * band : 6 + 3 * band + len(clean)] = clean[:, first:last]
+            turned = view.turn(clean)[:, first:last]
+            raw[6 + 3 * band : 6 + 3 * band + len(clean)] = turned * np.int16(view.sign(band))
         if z_k is not None:
             raw[6 + 3 * self.band : 6 + 3 * self.band + len(z_k)] = z_k
         return raw

@@ -19,6 +19,7 @@ from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
 from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, BatchShape, Plan
 from vdmcompress.transform import detail_shape
+from vdmcompress.views import View, average
 
 __all__ = ["BatchChain"]
 
@@ -115,7 +116,11 @@ class BatchChain(PathChain):
         row = self.model.row(self.scale, step.slot)
         part = 1 if top and self.direct else 0
         grey = None if z_k is None else z_k[images] * np.int16(self.path.delta(k))
-        sums, linear = self.engine.evaluate_batch(row, self._raw(images, grey), part)
+        seen = (
+            (view, self.engine.evaluate_batch(row, self._raw(view, images, grey), part))
+            for view in self.views
+        )
+        sums, linear = average(seen, self.band) if len(self.views) > 1 else next(seen)[1]
         count, rows = images.stop - images.start, self.shape[0]
         tall = count * rows
         sums = np.ascontiguousarray(sums[:, :rows]).reshape(tall, self.width, -1)
@@ -125,23 +130,24 @@ class BatchChain(PathChain):
             z = np.ascontiguousarray(grey[:, :, :rows].swapaxes(0, 1)).reshape(
                 self.components, tall, self.width
             )
-        exponents = self.engine.head_exponents(row, part)
+        exponents, shape = self.exponents(row, part), (tall, self.shape[1])
         return self.conditionals.likelihood(
-            self.scale, step, bool(part), sums, linear, exponents, z, slice(0, tall), (tall, self.shape[1])
+            self.scale, step, bool(part), sums, linear, exponents, z, slice(0, tall), shape, self.engine.share
         )
 
-    def _raw(self, images: slice, z_k: Band | None) -> Band:
-        """Features of images, int16 (n, 15, h, w); z_k: the same images in grey levels."""
+    def _raw(self, view: View, images: slice, z_k: Band | None) -> Band:
+        """Features of a view of images, int16 (n, 15, h, w); z_k: the same images in grey levels."""
         c, count = self.ctx[0].shape[1], images.stop - images.start
         raw = np.zeros((count, 15, self.height, self.width), np.int16)
-        ll = self.ctx[0][images]
+        ll = view.turn(self.ctx[0][images])
         slopes = np.empty((2 * c, self.height, self.width), np.int16)
         for i in range(count):
             differences(ll[i], slopes)
             raw[i, 0:c], raw[i, 3 : 3 + c] = slopes[:c], slopes[c:]
         raw[:, 12 : 12 + c] = ll
         for band, clean in enumerate(self.ctx[1:]):
-            raw[:, 6 + 3 * band : 6 + 3 * band + clean.shape[1]] = clean[images]
+            turned = view.turn(clean[images]) * np.int16(view.sign(band))
+            raw[:, 6 + 3 * band : 6 + 3 * band + clean.shape[1]] = turned
         if z_k is not None:
             raw[:, 6 + 3 * self.band : 6 + 3 * self.band + z_k.shape[1]] = z_k
         return raw

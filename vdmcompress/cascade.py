@@ -11,14 +11,14 @@ takes the next plan of its order (`path.ORDERS`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec import bits_back
+from codec.ahead import Ahead
 from codec.ans import Stack
 from codec.bits_back import Ledger
 from codec.codecs import Codec, uniform
@@ -98,27 +98,33 @@ class Cascade:
     ) -> None:
         """Push HH, LH, HL of each scale, from fine to coarse, and tell each scale when it is done.
 
-        While a band is coded, the first strip of the next one goes through the network.
+        While strips are coded, those that follow go through the network and learn, be it in another band.
         """
         order = [(scale, band) for scale in range(len(pyramid)) for band in reversed(range(3))]
-        with ThreadPoolExecutor(1) as ahead:
-            begun = [ahead.submit(self._begin, pyramid, *place) for place in order[:1]]
-            for number, (scale, band) in enumerate(order, 1):
-                chain, detail = begun.pop().result()
-                begun += [ahead.submit(self._begin, pyramid, *place) for place in order[number : number + 1]]
-                bits_back.encode(stack, detail, chain, ledger.scope(band_name(scale, band)), self.threads)
+        chains = {place: self._chain_of(pyramid, *place) for place in order}
+
+        def direct() -> Iterator[tuple[BandChain, Band]]:
+            for scale, band in order:
+                if band == 2:
+                    self.engine.prepare(reversed(self.rows(scale)))
+                if chains[scale, band][0].levels == 1:
+                    yield chains[scale, band]
+
+        with Ahead() as ahead:
+            tops = ahead.tops(direct())
+            for scale, band in order:
+                chain, detail = chains[scale, band]
+                label = ledger.scope(band_name(scale, band))
+                ready = tops if chain.levels == 1 else None
+                bits_back.encode(stack, detail, chain, label, self.threads, ready)
                 if band == 0:
                     pushed(scale)
 
-    def _begin(self, pyramid: Pyramid, scale: int, band: int) -> tuple[BandChain, Band]:
-        """A band's chain, begun, and the band."""
+    def _chain_of(self, pyramid: Pyramid, scale: int, band: int) -> tuple[BandChain, Band]:
+        """A band's chain and the band."""
         bands, size = pyramid[scale]
-        if band == 2:
-            self.engine.prepare(reversed(self.rows(scale)))
         details = (bands.hl, bands.lh, bands.hh)
-        chain = self.chain(scale, band, (bands.ll, *details[:band]), size)
-        chain.begin()
-        return chain, details[band]
+        return self.chain(scale, band, (bands.ll, *details[:band]), size), details[band]
 
     def pop_scale(self, stack: Stack, scale: int, ll: Band, size: tuple[int, int], ledger: Ledger) -> Bands:
         """Pop HL, LH, HH of a scale."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from codec.corrector import Corrector
 from codec.gaussian import Bins, gaussian_table, shape_table
 from vdmcompress import kernels
-from vdmcompress.exact import FACTORS16
+from vdmcompress.exact import FACTORS16, Share, whole
 from vdmcompress.model_file import Model
 from vdmcompress.path import BANDS, BandPath, Step
 from vdmcompress.transform import Band, detail_range
@@ -106,11 +106,12 @@ class Conditionals:
         z_k: NDArray[np.int16],
         rows: slice,
         shape: tuple[int, int],
+        share: Share = whole,
     ) -> Bins:
         """p(z_{k-1} | z_k, ctx) of rows, or for `direct` p(d | ctx) at a band's top.
 
         sums int32 (n, w, 12), linear int32 (3, n, w), z_k int16 (C, n, w) in grey levels (empty at a top): of
-        these rows.  shape: rows and columns of the band that exist.
+        these rows.  shape: rows and columns of the band that exist.  share: spreads rows over threads.
         """
         path = self.model.path.band(scale, step.band)
         level = 0 if direct else step.k - 1
@@ -122,8 +123,24 @@ class Conditionals:
         coupling = np.empty((n, 3), np.int16)
         row = self.model.row(scale, step.slot)
         fusion = np.zeros((2, 0), np.int32) if step.top else self.model.fusion(row)
+
+        def some(part: slice) -> None:
+            kernels.conditionals(
+                sums[:count],
+                linear,
+                exponents,
+                z_k,
+                fusion,
+                grid,
+                mean,
+                index,
+                coupling,
+                part.start,
+                part.stop,
+            )
+
         if n:
-            kernels.conditionals(sums[:count], linear, exponents, z_k, fusion, grid, mean, index, coupling)
+            share(some, slice(0, count))
         low, number = value_range(path, level, step.band, self.components)
         tables = self.mixture_tables(row, direct) if level == 0 else self.gaussian_tables()
         corrector = self.corrector(row) if direct else None

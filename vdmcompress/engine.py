@@ -164,8 +164,7 @@ class Engine:
 
     def _check(self, backend: Backend) -> None:
         for row in (0, self.model.slots * self.model.scales - 1):
-            evaluation = self.model.evaluation(row)
-            check_answer(backend, backend.prepare(evaluation), self.model.answer(row), f"row {row}")
+            self._prepare(backend, row)
 
     def _quieten(self) -> None:
         """Let torch compute with one thread in each of the workers; the caller's number stays."""
@@ -189,18 +188,22 @@ class Engine:
             torch.set_num_threads(before)
         self._quiet = True
 
-    def _prepare(self, row: int) -> tuple[ExactEvaluation, object]:
-        """Integer graph and the backend's form of a row, its known answer checked."""
-        evaluation = self.model.evaluation(row)
-        prepared = self.backend.prepare(evaluation)
-        check_answer(self.backend, prepared, self.model.answer(row), f"row {row}")
-        return evaluation, prepared
+    def _prepare(self, backend: Backend, row: int) -> tuple[ExactEvaluation, object]:
+        """Integer graph and the backend's form of a row, its known answer checked; kept with the model."""
+        key = (backend.name, row)
+        if key not in self.model.prepared:
+            evaluation = self.model.evaluation(row)
+            prepared = backend.prepare(evaluation)
+            check_answer(backend, prepared, self.model.answer(row), f"row {row}")
+            self.model.prepared[key] = evaluation, prepared
+        found: tuple[ExactEvaluation, object] = self.model.prepared[key]
+        return found
 
     def prepare(self, rows: Iterable[int]) -> None:
         """Let the workers prepare evaluations that will be asked for soon."""
         for row in rows:
             if row not in self._prepared:
-                self._prepared[row] = self._pool.submit(self._prepare, row)
+                self._prepared[row] = self._pool.submit(self._prepare, self.backend, row)
 
     def _evaluation(self, row: int) -> tuple[ExactEvaluation, object]:
         """What `_prepare` gave."""
@@ -239,17 +242,17 @@ class Engine:
             linear_predict(raw, evaluation.linear[3 * part : 3 * part + 3], rows.start + y.start, 0, piece)
             linear[:, y] = piece
 
-        self._share(predict, slice(0, count))
+        self.share(predict, slice(0, count))
         shares = isinstance(self.backend, SharingBackend)
         tiles = self._tiles(count, w, SHARED_COLUMNS if shares else TILE_COLUMNS)
         if isinstance(self.backend, SharingBackend) and len(tiles) < self.threads:
             for place in tiles:
-                tile(place, partial(self.backend.run_shared, share=self._share))
+                tile(place, partial(self.backend.run_shared, share=self.share))
         else:
             list(self._pool.map(partial(tile, run=self.backend.run), tiles))
         return sums, linear
 
-    def _share(self, work: Callable[[slice], None], rows: slice) -> None:
+    def share(self, work: Callable[[slice], None], rows: slice) -> None:
         """`exact.Share`: a part for each thread, the last one for the caller's."""
         count = rows.stop - rows.start
         *parts, last = _cut(count, max(1, min(self.threads, count // LEAST_ROWS)))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from codec import adaptive
-from codec.bits_back import columns
+from codec.ahead import columns
 from vdmcompress.band_chain import BandChain
 from vdmcompress.batch_chain import BatchChain
 from vdmcompress.cascade import Cascade, Encoded, encode_pixels

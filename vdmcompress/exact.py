@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +34,9 @@ SUM_LIMIT = 1 << 24
 EXPONENT_RANGE = (0, 15)
 LINEAR_BITS = 12
 """Fractional bits of the linear predictor's weights."""
+
+LINEAR_LIMIT = 1 << 30
+"""Linear predictions stay below this, so that int32 holds them and half a grey level (`views.py`)."""
 
 FEATURES = 30
 """Inputs of the network: both signs of 15 integers a position: LL along x, along y, HL, LH, LL."""
@@ -119,8 +123,8 @@ class ExactEvaluation:
             b.prove(f"{name} block {i} B")
         self.head.prove(f"{name} head")
         worst = int(np.abs(self.linear.astype(np.int64)).sum(axis=(1, 2, 3)).max()) * RAW_LIMIT
-        if worst >= 1 << 31:
-            raise ModelMissingError(f"model: {name} linear predictor can reach {worst}, allowed is < 2**31")
+        if worst >= LINEAR_LIMIT:
+            raise ModelMissingError(f"model: {name} linear predictor can reach {worst}, allowed is < 2**30")
 
     @property
     def reach(self) -> int:
@@ -136,6 +140,11 @@ NO_MARGINS: Final[Margins] = (0, 0, 0, 0)
 
 Share: TypeAlias = Callable[[Callable[[slice], None], slice], None]
 """Calls a function for the parts of a range, in any order or at once; ends when all have ended."""
+
+
+def whole(work: Callable[[slice], None], rows: slice) -> None:
+    """A `Share` for one thread."""
+    work(rows)
 
 
 class Backend(Protocol):
@@ -174,6 +183,11 @@ def probe_input(height: int = 24, width: int = 11) -> NDArray[np.uint8]:
     Extremes drive nearly every activation to 0 or 255, where rounding does not show; the rows below them hold
     what images hold, noise of 1 to 32 grey levels over a slope of LL, with one sign of each value.
     """
+    return _probe(height, width).copy()
+
+
+@cache
+def _probe(height: int, width: int) -> NDArray[np.uint8]:
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(FEATURES), indexing="ij")
     noise = (((y * 73856093) ^ (x * 19349663) ^ (c * 83492791)) * 2654435761 & 0xFFFFFFFF) >> 13
     u = noise % 256

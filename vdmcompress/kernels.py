@@ -122,8 +122,10 @@ def conditionals(
     mean: NDArray[np.int32],
     scale: NDArray[np.uint8],
     coupling: NDArray[np.int16],
+    first: int,
+    last: int,
 ) -> None:
-    """Integer coder parameters of a conditional; see `conditionals.py` for the formulas.
+    """Integer coder parameters of a conditional in rows first..last-1, by the formulas of `conditionals.py`.
 
     acc int32 (rows, w, 12); linear int32 (3, rows, w); exponents (12,); z_k (C, rows, w);
     fusion int32 (2, 128): Bayes' rule by prior scale index, or (2, 0) where there is no z_k;
@@ -135,7 +137,7 @@ def conditionals(
     cols = n // rows
     fused = fusion.shape[1] > 0
     half = np.int64(1) << np.int64(13 + grid)
-    for y in range(rows):
+    for y in range(first, last):
         for x in range(cols):
             i = y * cols + x
             for c in range(channels):

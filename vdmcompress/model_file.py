@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from codec.errors import BinsError
 from vdmcompress.errors import ModelMissingError
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, ExactEvaluation, Layer, check_sizes
 from vdmcompress.path import NoisePath
+from vdmcompress.views import check_views
 
 FORMAT = "vdmc-model-0"
 SUFFIX = ".vdm.safetensors"
@@ -52,7 +54,9 @@ CORRECTOR_TENSORS = tuple(
 class Model:
     """A loaded model: integers that determine the bitstream together with the file format.
 
-    name; hash8: first 8 bytes of the file's SHA-256; path: the noise path; width, blocks, scales: the graph.
+    name; hash8: first 8 bytes of the file's SHA-256; path: the noise path; width, blocks, scales: the graph;
+    views: how often the network looks at a band (`views.py`).  prepared: what engines made of rows, by the
+    names of backends, so that images after the first need not wait for it.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Model:
     blocks: int
     scales: int
     tensors: dict[str, NDArray[Any]] = field(repr=False, compare=False)
+    views: int = 1
+    prepared: dict[tuple[str, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def slots(self) -> int:
@@ -196,6 +202,7 @@ def parse_model(data: bytes, where: str) -> Model:
     try:
         if not isinstance(config, dict):
             raise ValueError(f"configuration is a {type(config).__name__}")
+        views = config.pop("views", 1)
         if sorted(config) != ["blocks", "name", "path", "scales", "width"]:
             raise ValueError(f"configuration keys {str(sorted(config))[:200]}")
         path = NoisePath.from_lists(config["path"])
@@ -204,6 +211,7 @@ def parse_model(data: bytes, where: str) -> Model:
         if not isinstance(name, str) or not name.isprintable() or len(name) > NAME_LENGTH:
             raise ValueError(f"name {ascii(name)[:20]}, allowed are {NAME_LENGTH} printable characters")
         check_sizes(width, blocks, scales)
+        check_views(_whole(views), path)
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise bad(str(error)) from error
     b_sets = len(tensors["b"]) if "b" in tensors and tensors["b"].ndim else 0
@@ -228,7 +236,7 @@ def parse_model(data: bytes, where: str) -> Model:
     farthest = max(int(spread.max()), -int(spread.min()))
     if int(omega.min()) < 0 or int(omega.max()) > 65536 or farthest > 1 << 20:
         raise bad("fusion tables are out of range")
-    model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors)
+    model = Model(name, hashlib.sha256(data).digest()[:8], path, width, blocks, scales, tensors, views)
     try:
         for row in range(scales * slots):
             model.corrector(row)
@@ -236,6 +244,13 @@ def parse_model(data: bytes, where: str) -> Model:
         raise bad(str(error)) from error
     model.prove()
     return model
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, size: int, changed_ns: int) -> Model:
+    """The model of a file of that size, changed at that time: read and proved once for many images."""
+    with path.open("rb") as file:
+        return parse_model(file.read(SIZE_LIMIT + 1), str(path))
 
 
 def _whole(value: object) -> int:
@@ -253,7 +268,6 @@ def read_model(path: Path) -> Model:
             raise ModelMissingError(f"{path}: {size} bytes, a model has at most {SIZE_LIMIT}")
         if not path.is_file():
             raise ModelMissingError(f"{path}: a directory or device; give the name or path of a model")
-        with path.open("rb") as file:
-            return parse_model(file.read(SIZE_LIMIT + 1), str(path))
+        return _read(path, size, path.stat().st_mtime_ns)
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}; give the name or path of a model") from error

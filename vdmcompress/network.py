@@ -27,6 +27,7 @@ from torch import nn
 from vdmcompress.diffusion import FACTORS16
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, check_sizes
 from vdmcompress.path import NoisePath
+from vdmcompress.views import check_views
 
 ACTIVATION_BITS = 5
 ACTIVATION_STEPS = 1 << ACTIVATION_BITS
@@ -43,17 +44,20 @@ class NetworkConfig:
     """What determines the graph.
 
     width: channels.  blocks: residual blocks.  scales: scales with biases of their own, the last one serves
-    all coarser ones; weights come in two classes, finest scale and the others.  Raises ValueError for sizes
-    that no model file may have.
+    all coarser ones; weights come in two classes, finest scale and the others.  views: how often the coder
+    lets the network look at a band (`views.py`); training sees one.  Raises ValueError for what no model file
+    may have.
     """
 
     width: int
     blocks: int
     scales: int
     path: NoisePath
+    views: int = 1
 
     def __post_init__(self) -> None:
         check_sizes(self.width, self.blocks, self.scales)
+        check_views(self.views, self.path)
 
     @property
     def slots(self) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import local
 from typing import Any, Final
 from zlib import crc32
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from vdmcompress.backends import vectors
 from vdmcompress.backends.vectors import LANES, ROWS, gather, gather_stream, multiply, spread
-from vdmcompress.exact import FEATURES, NO_MARGINS, ExactEvaluation, Layer, Margins, Share
+from vdmcompress.exact import FEATURES, NO_MARGINS, ExactEvaluation, Layer, Margins, Share, whole
 
 BLOCK: Final = 4 * ROWS
 """Patches whose transforms wait in the cache."""
@@ -197,11 +198,33 @@ class _Prepared:
         self.width = self.stem.numbers.shape[1]
 
 
+class _Room:
+    """Activations of a tile of h rows and w columns, with a border of zeros, and a place to add to."""
+
+    def __init__(self, h: int, w: int, channels: int) -> None:
+        self.key = (h, w, channels)
+        size = (2 * -(-h // 2) + 2, 2 * -(-w // 2) + 2)
+        self.features = np.zeros((*size, _padded(FEATURES)), np.uint8)
+        self.active, self.inner = (np.zeros((*size, channels), np.uint8) for _ in range(2))
+        self.stream = np.zeros((*size, channels), np.int16)
+
+
 class WinogradBackend:
     """16-bit products on the CPU."""
 
     name = "cpu_winograd"
     uses_torch = False
+
+    def __init__(self) -> None:
+        self._kept = local()
+
+    def _room(self, h: int, w: int, channels: int) -> _Room:
+        """Room for a tile, this thread's last one where it fits: new memory costs as much as a narrow layer."""
+        room: _Room | None = getattr(self._kept, "room", None)
+        if room is None or room.key != (h, w, channels):
+            room = self._kept.room = _Room(h, w, channels)
+        room.stream.fill(0)
+        return room
 
     def prepare(self, evaluation: ExactEvaluation) -> _Prepared:
         """Transformed weights of all layers.  Raises NotImplementedError where there is no AVX2."""
@@ -211,7 +234,7 @@ class WinogradBackend:
 
     def run(self, prepared: object, u: NDArray[np.uint8], margins: Margins = NO_MARGINS) -> NDArray[np.int32]:
         """Head sums int32 (h, w, 24); see `exact.Backend`."""
-        return self.run_shared(prepared, u, margins, lambda work, rows: work(rows))
+        return self.run_shared(prepared, u, margins, whole)
 
     def run_shared(
         self, prepared: object, u: NDArray[np.uint8], margins: Margins, share: Share
@@ -219,14 +242,11 @@ class WinogradBackend:
         """`run` with threads; see `exact.SharingBackend`."""
         layers: _Prepared = prepared  # type: ignore[assignment]
         h, w, _ = u.shape
-        size = (2 * -(-h // 2) + 2, 2 * -(-w // 2) + 2)
-        features = np.zeros((*size, _padded(FEATURES)), np.uint8)
-        features[1 : h + 1, 1 : w + 1, :FEATURES] = u
-        active, inner = (np.zeros((*size, layers.width), np.uint8) for _ in range(2))
-        stream, none = np.zeros((*size, layers.width), np.int16), np.zeros((0, 0, 0), np.int16)
-        path = [(features, layers.stem, active, stream)]
+        room, none = self._room(h, w, layers.width), np.zeros((0, 0, 0), np.int16)
+        room.features[1 : h + 1, 1 : w + 1, :FEATURES] = u
+        path = [(room.features, layers.stem, room.active, room.stream)]
         for a, b in layers.blocks:
-            path += [(active, a, inner, none), (inner, b, active, stream)]
+            path += [(room.active, a, room.inner, none), (room.inner, b, room.active, room.stream)]
 
         def convolve(number: int, left: int, right: int, rows: slice) -> None:
             x, by, y, added = path[number]
@@ -243,10 +263,10 @@ class WinogradBackend:
         out = np.empty((h, w, len(layers.bias)), np.int32)
 
         def heads(rows: slice) -> None:
-            room = np.empty((BLOCK, layers.width), np.int16)
+            narrow = np.empty((BLOCK, layers.width), np.int16)
             products = np.empty((BLOCK, _padded(len(layers.bias))), np.int32)
-            above = active[rows.start : rows.stop + 2]
-            _heads(above, layers.head, layers.bias, room, products, out[rows])
+            above = room.active[rows.start : rows.stop + 2]
+            _heads(above, layers.head, layers.bias, narrow, products, out[rows])
 
         share(heads, slice(0, h))
         return out

@@ -105,7 +105,7 @@ def export(model: Graph, name: str, path: Path) -> Model:
     cfg = model.config
     tensors = export_tensors(model)
     rows = cfg.scales * cfg.slots
-    draft = Model(name, b"", cfg.path, cfg.width, cfg.blocks, cfg.scales, dict(tensors))
+    draft = Model(name, b"", cfg.path, cfg.width, cfg.blocks, cfg.scales, dict(tensors), cfg.views)
     draft.prove()
     backend, probe = FloatBackend(), probe_input()
     answers = [answer(backend.run(backend.prepare(draft.evaluation(r)), probe)) for r in range(rows)]
@@ -123,7 +123,7 @@ def write_model(model: Model, path: Path) -> Model:
         "blocks": model.blocks,
         "scales": model.scales,
         "path": model.path.to_lists(),
-    }
+    } | ({"views": model.views} if model.views > 1 else {})
     data = save(
         {k: np.ascontiguousarray(v) for k, v in sorted(model.tensors.items())},
         {"format": FORMAT, "config": json.dumps(config, sort_keys=True)},
