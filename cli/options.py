@@ -133,7 +133,7 @@ device = click.option(
 latents = click.option(
     "--latents",
     type=click.Choice(["one", "all", "none"]),
-    help="Scales that are coded with chains of latents; one is the third-finest (efforts 4 to 8).",
+    help="Scales that are coded with chains of latents; one is the fourth-finest (efforts 4 to 8).",
 )
 colour = click.option(
     "--colour",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,7 @@ def synthetic(index: int, height: int = 136, width: int = 150) -> Pixels:
 
 def with_tensors(model: Model, **changes: NDArray[Any]) -> Model:
     """The model with other tensors; neither proved nor hashed again."""
-    return Model(
-        model.name, model.hash8, model.path, model.width, model.blocks, model.scales, model.tensors | changes
-    )
+    return replace(model, tensors=model.tensors | changes)
 
 
 def make(photographs: Path, run: Path) -> None:

@@ -13,6 +13,7 @@ from vdmcompress.backends.cpu_winograd import WinogradBackend
 from vdmcompress.backends.vectors import available
 from vdmcompress.errors import MachineError, ModelMissingError
 from vdmcompress.exact import (
+    LINEAR_LIMIT,
     RAW_LIMIT,
     SUM_LIMIT,
     WEIGHT_LIMIT,
@@ -238,7 +239,7 @@ def test_exponents_outside_the_range_are_refused(exponent):
 def test_a_linear_predictor_that_may_overflow_is_refused():
     sound = exact_twin.network("random", 8, 1)
     linear = np.zeros((6, 12, 3, 3), np.int32)
-    linear[4, 2, 1, 1] = -((1 << 31) // RAW_LIMIT)
+    linear[4, 2, 1, 1] = -(LINEAR_LIMIT // RAW_LIMIT)
     ExactEvaluation(sound.stem, sound.blocks, sound.head, linear).prove("row 0")
     linear[4, 0, 0, 0] = 2
     with pytest.raises(ModelMissingError, match="row 0 linear predictor can reach"):

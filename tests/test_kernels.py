@@ -9,6 +9,7 @@ import torch
 
 from tests import exact_twin
 from vdmcompress import kernels, network
+from vdmcompress.exact import LINEAR_LIMIT
 
 SHAPES = [(1, 1), (1, 6), (5, 1), (2, 2), (7, 9), (17, 33)]
 
@@ -87,8 +88,8 @@ def test_linear_predict_of_a_part_sees_its_surroundings():
 
 
 def test_linear_predict_at_the_proven_bound():
-    """Sums just below 2**31, the most that `ExactEvaluation.prove` lets through."""
-    each = ((1 << 31) - 1) // 2047 // 108
+    """Sums just below 2**30, the most that `ExactEvaluation.prove` lets through."""
+    each = (LINEAR_LIMIT - 1) // 2047 // 108
     raw = np.full((15, 3, 3), 2047, np.int16)
     weights = np.full((2, 12, 3, 3), each, np.int32)
     weights[1] = -each

@@ -141,6 +141,6 @@ def test_plans_borrow_less_and_less(order):
 def test_orders_mean_what_they_say():
     latents = {name: PLANS[order[0]] for name, order in ORDERS.items()}
     assert [latents["all"].has_latents(s, b) for s in (0, 1) for b in range(3)] == [True, True, False] * 2
-    one = [[latents["one"].has_latents(s, b) for b in range(3)] for s in range(4)]
-    assert one == [[False] * 3, [False] * 3, [True, True, False], [False] * 3]
+    one = [[latents["one"].has_latents(s, b) for b in range(3)] for s in range(5)]
+    assert one == [[False] * 3] * 3 + [[True, True, False], [False] * 3]
     assert all(256 % plan.strip == 0 for plan in PLANS)

@@ -69,7 +69,7 @@ def encode(
     XMP, resolution and transparency of its info; or a Picture. effort: 1 (fastest) to 9 (smallest), see
     `efforts.py`; it decides what model and latents are unless these are given. model: a name, a hash or a
     path, "auto" or None for what `choice.models_of` finds. latents: which scales code with chains of
-    latents, a key of `path.ORDERS`: one (the third-finest), all or none. colour: auto looks for the YCC that
+    latents, a key of `path.ORDERS`: one (the fourth-finest), all or none. colour: auto looks for the YCC that
     the pixels once were (`colour.py`), rgb does not. threads: default all processors.
     device: auto, cpu or cuda; neither alters the bytes. verify: decode the bytes and compare. progress:
     called with (done, total, what). memory: bytes that diffusion may make the process take, None for any

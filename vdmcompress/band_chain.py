@@ -15,9 +15,9 @@ from codec.gaussian import Bins
 from vdmcompress.conditionals import BAND_KEYS, Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
+from vdmcompress.mirrors import VIEWS, Outputs, View, average, exponent
 from vdmcompress.path import BandPath
 from vdmcompress.transform import detail_shape
-from vdmcompress.views import VIEWS, Outputs, View, average, exponent
 
 Array = NDArray[np.int32]
 Band = NDArray[np.int16]

@@ -17,9 +17,9 @@ from vdmcompress.band_chain import BandChain, PathChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
+from vdmcompress.mirrors import View, average
 from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, BatchShape, Plan
 from vdmcompress.transform import detail_shape
-from vdmcompress.views import View, average
 
 __all__ = ["BatchChain"]
 

@@ -141,7 +141,8 @@ def _as_stored(
     flat, size = np.ascontiguousarray(pixels).reshape(-1, 3), pixels.shape[:2]
     number = next(n for n, kind in enumerate(KINDS) if kind[0] is conversion)
     if min(size) >= LEAST_SIDE:
-        known = ~(missed | (flat == 0).any(axis=1) | (flat == 255).any(axis=1)).reshape(size)
+        clipped = (flat == 0) | (flat == 255)
+        known = ~(missed | clipped[:, 0] | clipped[:, 1] | clipped[:, 2]).reshape(size)
         chroma = [np.ascontiguousarray(ycc[:, c]).reshape(size) for c in (1, 2)]
         for kind in likeliest(chroma, known, SUBSAMPLINGS[conversion.name]):
             with ThreadPoolExecutor(2) as pool:

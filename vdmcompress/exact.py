@@ -36,7 +36,7 @@ LINEAR_BITS = 12
 """Fractional bits of the linear predictor's weights."""
 
 LINEAR_LIMIT = 1 << 30
-"""Linear predictions stay below this, so that int32 holds them and half a grey level (`views.py`)."""
+"""Linear predictions stay below this, so that int32 holds them and half a grey level (`mirrors.py`)."""
 
 FEATURES = 30
 """Inputs of the network: both signs of 15 integers a position: LL along x, along y, HL, LH, LL."""

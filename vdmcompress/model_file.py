@@ -38,8 +38,8 @@ from codec.corrector import INPUTS, WIDE, Corrector
 from codec.errors import BinsError
 from vdmcompress.errors import ModelMissingError
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, ExactEvaluation, Layer, check_sizes
+from vdmcompress.mirrors import check_views
 from vdmcompress.path import NoisePath
-from vdmcompress.views import check_views
 
 FORMAT = "vdmc-model-0"
 SUFFIX = ".vdm.safetensors"
@@ -55,7 +55,7 @@ class Model:
     """A loaded model: integers that determine the bitstream together with the file format.
 
     name; hash8: first 8 bytes of the file's SHA-256; path: the noise path; width, blocks, scales: the graph;
-    views: how often the network looks at a band (`views.py`).  prepared: what engines made of rows, by the
+    views: how often the network looks at a band (`mirrors.py`).  prepared: what engines made of rows, by the
     names of backends, so that images after the first need not wait for it.
     """
 

@@ -26,8 +26,8 @@ from torch import nn
 
 from vdmcompress.diffusion import FACTORS16
 from vdmcompress.exact import FEATURES, LINEAR_INPUTS, PART, check_sizes
+from vdmcompress.mirrors import check_views
 from vdmcompress.path import NoisePath
-from vdmcompress.views import check_views
 
 ACTIVATION_BITS = 5
 ACTIVATION_STEPS = 1 << ACTIVATION_BITS
@@ -45,8 +45,8 @@ class NetworkConfig:
 
     width: channels.  blocks: residual blocks.  scales: scales with biases of their own, the last one serves
     all coarser ones; weights come in two classes, finest scale and the others.  views: how often the coder
-    lets the network look at a band (`views.py`); training sees one.  Raises ValueError for what no model file
-    may have.
+    lets the network look at a band (`mirrors.py`); training sees one.  Raises ValueError for what no model
+    file may have.
     """
 
     width: int

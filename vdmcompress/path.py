@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vdmcompress.exact import RAW_LIMIT
 from vdmcompress.transform import detail_range
@@ -193,16 +193,24 @@ class Plan:
 
 
 _LATENTS = ((128, 2, 3), (32, 2, 3), (128, 0, 0), (128, 0, ALL_SCALES), (32, 0, ALL_SCALES))
+_LATER = ((128, 3, 4), (32, 3, 4))
 
 FIRST_COLOURS, ALL_COLOURS = 10, 32
 
-PLANS = tuple(Plan(*latents, colours) for colours in (0, FIRST_COLOURS, ALL_COLOURS) for latents in _LATENTS)
+PLANS = tuple(
+    Plan(*latents, colours)
+    for some in (_LATENTS, _LATER)
+    for colours in (0, FIRST_COLOURS, ALL_COLOURS)
+    for latents in some
+)
 """Plans of the format; the header stores the index."""
 
 
 def coloured(index: int, number: int) -> int:
     """The plan with the same latents and with colours on the stack, up to one of this number."""
-    return index % len(_LATENTS) + len(_LATENTS) * (1 if number < FIRST_COLOURS else 2)
+    return PLANS.index(
+        replace(PLANS[index], coloured=FIRST_COLOURS if number < FIRST_COLOURS else ALL_COLOURS)
+    )
 
 
 COLOURS = ("auto", "rgb")
@@ -211,13 +219,12 @@ COLOURS = ("auto", "rgb")
 QUICK = "quick"
 """As auto, without the search under clipped pixels: what efforts that are not careful take for it."""
 
-ORDERS: dict[str, tuple[int, ...]] = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,)}
+ORDERS: dict[str, tuple[int, ...]] = {"one": (15, 16, 2), "all": (3, 4, 15, 16, 2), "none": (2,)}
 """Plans that an encoder tries in order, by which latents are asked for.
 
-one, the default: chains of latents at the third-finest scale only.  At the two finest scales, statistics that
-adapt while coding are worth more than latents, from the fourth-finest on they are worth as much
-(docs/experiments.md), for three evaluations instead of seven.  Later plans borrow less, for images too small
-or too smooth to lend so many bits.
+one, the default: chains of latents at the fourth-finest scale only.  At finer scales, statistics that adapt
+and correctors are worth more, from there on latents are worth as much (docs/experiments.md), for three
+evaluations instead of seven.  Later plans borrow less, for images too small or too smooth to lend so much.
 """
 
 

@@ -17,6 +17,8 @@ down, and b and r before they enter G, as pictures that came from PhotoCDs show 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +40,9 @@ FAR: Final = 8
 
 BEYOND: Final = 48
 """The same of Y alone."""
+
+PART: Final = 1 << 15
+"""Pixels that are worth another thread."""
 
 _BITS: Final = 12
 _VALUES: Final = np.arange(256, dtype=np.int64)
@@ -215,8 +220,9 @@ def invert(pixels: Pixels, conversion: Conversion, most: int) -> tuple[Pixels, N
     None as soon as more than `most` pixels have none.
     """
     ycc, missed = np.empty_like(pixels), np.zeros(len(pixels), np.bool_)
-    args = (conversion.tables, conversion.divisor, conversion.inverse())
-    return (ycc, missed) if _invert(pixels, *args, most, ycc, missed) <= most else None
+    args = (conversion.tables, conversion.divisor, conversion.inverse(), most)
+    missing = _halves(len(pixels), lambda part: _invert(pixels[part], *args, ycc[part], missed[part]))
+    return (ycc, missed) if missing <= most else None
 
 
 def fit_luma(pixels: Pixels, ycc: Pixels, conversion: Conversion, most: int) -> NDArray[np.bool_] | None:
@@ -225,8 +231,17 @@ def fit_luma(pixels: Pixels, ycc: Pixels, conversion: Conversion, most: int) -> 
     Gives which pixels that is not found for; None as soon as there are more than `most`.
     """
     missed = np.zeros(len(pixels), np.bool_)
-    args = (conversion.tables, conversion.divisor, ycc)
-    return missed if _fit_luma(pixels, *args, most, missed) <= most else None
+    args = (conversion.tables, conversion.divisor)
+    missing = _halves(len(pixels), lambda part: _fit_luma(pixels[part], *args, ycc[part], most, missed[part]))
+    return missed if missing <= most else None
+
+
+def _halves(count: int, work: Callable[[slice], int]) -> int:
+    """The sum of what work gives for parts of 0..count-1, two at once where there are many."""
+    if count < 2 * PART:
+        return work(slice(0, count))
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(work, (slice(0, count // 2), slice(count // 2, count))))
 
 
 def to_rgb(ycc: Pixels, conversion: Conversion) -> Pixels:

@@ -219,7 +219,7 @@ class WinogradBackend:
         self._kept = local()
 
     def _room(self, h: int, w: int, channels: int) -> _Room:
-        """Room for a tile, this thread's last one where it fits: new memory costs as much as a narrow layer."""
+        """Room for a tile, this thread's last one where it fits: new memory costs as much as a layer."""
         room: _Room | None = getattr(self._kept, "room", None)
         if room is None or room.key != (h, w, channels):
             room = self._kept.room = _Room(h, w, channels)
