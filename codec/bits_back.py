@@ -125,9 +125,10 @@ def encode(
             step.push_p(k, z_below, z_k, strip)
         z_below = z_k
     with Ahead() as ahead:
-        tops = ahead.tops([(chain, z_below)]) if tops is None else tops
-        for _, (x, bins) in zip(chain.strips, tops, strict=False):
-            step.push(chain.levels, x, bins)
+        if tops is None:
+            tops = ahead.tops([(chain, z_below)])
+        for _ in chain.strips:
+            step.push(chain.levels, *next(tops))
 
 
 def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Band:

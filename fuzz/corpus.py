@@ -16,7 +16,7 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +82,15 @@ def digest(found: Picture) -> str:
     return out.hexdigest()
 
 
+ORDERS: Final = {"one": (0, 1, 2), "all": (3, 4, 0, 1, 2), "none": (2,), "later": (15, 16, 2)}
+"""Plans that are tried for a file; the first two are those of encoders before plans 15 to 20 were there."""
+
+
 def diffusion_file(image: Samples | Picture, order: str = "one") -> bytes:
     """A file of kind diffusion with the tiny model, whatever its size; alpha is a part of its own."""
     from vdmcompress.cascade import encode_pixels
     from vdmcompress.classical import encode_classical
     from vdmcompress.model_file import read_model
-    from vdmcompress.path import ORDERS
 
     found = image if isinstance(image, Picture) else array_picture(image)
     model = read_model(TINY)
@@ -145,6 +148,8 @@ def sound_files() -> dict[str, bytes]:
         "rgb-33x47": diffusion_file(picture(33, 47, 3)),
         "rgb-64x64-latents": diffusion_file(picture(64, 64, 3), "all"),
         "rgb-40x40-direct": diffusion_file(picture(40, 40, 3), "none"),
+        "grey-26x24-later-plan": diffusion_file(picture(24, 26, 1), "later"),
+        "rgb-18x16-photocd-420-later-plan": diffusion_file(stored_picture(16, 18, 8), "later"),
         "grey-129x128-lanes": diffusion_file(picture(129, 128, 1)),
         "rgb-1x1": diffusion_file(picture(1, 1, 3)),
         "rgb-17x16-jpeg": diffusion_file(stored_picture(16, 17, 1)),

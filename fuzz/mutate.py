@@ -94,7 +94,7 @@ def repaired_fields(rng: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
     lanes = [bytes(view) for view in views]
     other, _ = unpack(seeds[int(rng.integers(len(seeds)))])
     size = (1, 2, 3, header.height, header.width, header.width + 1, 2 * header.width, 500, 2**14, 2**32 - 1)
-    number = (0, 1, 2, 3, 4, 5, 6, 7, 2**16, 2**32 - 1)
+    number = (0, 1, 2, 3, 4, 5, 6, 7, 15, 17, 20, 21, 2**16, 2**32 - 1)
     changes: list[dict[str, Any]] = [
         {"width": int(rng.choice(size))},
         {"height": int(rng.choice(size))},

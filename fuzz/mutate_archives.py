@@ -257,7 +257,7 @@ def _coded(rng: Random, parts: GroupParts, coded: Coded) -> list[GroupParts]:
     half = int(rng.integers(len(lanes[at]) + 1))
     changed = [
         replace(coded, model=rng.bytes(8)),
-        replace(coded, plan=int(rng.choice((0, 1, 2, 3, 4, 5, 2**32 - 1)))),
+        replace(coded, plan=int(rng.choice((0, 1, 2, 3, 4, 5, 15, 17, 20, 21, 2**32 - 1)))),
         replace(coded, lanes=[*lanes[:at], flip_bits(rng, lanes[at] or b"\0", []), *lanes[at + 1 :]]),
         replace(coded, lanes=[*lanes[:at], plain(rng, lanes[at] or b"\0", lanes), *lanes[at + 1 :]]),
         replace(coded, lanes=[*lanes[:at], lanes[at][:half], lanes[at][half:], *lanes[at + 1 :]]),

@@ -37,7 +37,7 @@ def evaluated(monkeypatch):
     calls = []
 
     def encode_pixels(pixels, model, threads, progress, device, order, colour):
-        lanes = [lane + bytes(order[0]) for lane in LANES]
+        lanes = [lane + bytes(order[0] % 15) for lane in LANES]
         if model.name.endswith("tiny.vdm.safetensors"):  # better for narrow images, worse for the others
             lanes = [lanes[0], lanes[1] + bytes(8)] if pixels.shape[1] > 20 else [lanes[0], lanes[1][8:]]
         return SimpleNamespace(lanes=lanes, plan=pixels.shape[1] % 2)
@@ -154,7 +154,7 @@ def test_sweeps_go_through_efforts_and_latents(vdmc, evaluated, picture):
     assert result.exit_code == 0, result.stderr
     rows = [line.split() for line in result.stdout.splitlines() if "--latents" in line]
     assert [cells[1] for cells in rows] == list(ORDERS)
-    sizes = [file_bytes(24, 0) + 2 * order[0] for order in ORDERS.values()]
+    sizes = [file_bytes(24, 0) + 2 * (order[0] % 15) for order in ORDERS.values()]
     assert [int(cells[-4].replace(",", "")) for cells in rows] == sizes
     lines = vdmc("eval", "--sweep", "efforts", "--json", picture).stdout.splitlines()
     found = [json.loads(line) for line in lines]

@@ -77,7 +77,7 @@ def test_rounded_outputs_are_the_coders_parameters(config):
         grid = path.levels[step.k - 2].grid if step.k > 1 else 0
         exponents = graph.head.exponents[:PART].astype(np.int64)
         kernels.conditionals(
-            np.ascontiguousarray(sums), linear, exponents, z, fusion, grid, mean, scale, coupling
+            np.ascontiguousarray(sums), linear, exponents, z, fusion, grid, mean, scale, coupling, 0, h
         )
         outputs = Rounded(model).evaluate(raw, 0, slot)[:, :PART]
         delta = path.delta(step.k - 1)

@@ -1,5 +1,7 @@
 """The phase that trains correctors: its twin of the coder's inputs, what it writes, that files use it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,7 +137,7 @@ def test_weights_out_of_range_are_refused(trained, tmp_path):
         write_model(with_tensors(model, correct_hidden=hidden), tmp_path / "bad.vdm.safetensors")
     lacking = {n: t for n, t in model.tensors.items() if n != "correct_output"}
     with pytest.raises(ModelMissingError, match="correct_output"):
-        write_model(type(model)(**{**vars(model), "tensors": lacking}), tmp_path / "bad.vdm.safetensors")
+        write_model(replace(model, tensors=lacking), tmp_path / "bad.vdm.safetensors")
     assert not list(tmp_path.iterdir())
 
 

@@ -107,8 +107,9 @@ class Cascade:
             for scale, band in order:
                 if band == 2:
                     self.engine.prepare(reversed(self.rows(scale)))
-                if chains[scale, band][0].levels == 1:
-                    yield chains[scale, band]
+                found = chains.get((scale, band))  # a band of nothing may have had its turn
+                if found is not None and found[0].levels == 1:
+                    yield found
 
         with Ahead() as ahead:
             tops = ahead.tops(direct())
@@ -117,6 +118,7 @@ class Cascade:
                 label = ledger.scope(band_name(scale, band))
                 ready = tops if chain.levels == 1 else None
                 bits_back.encode(stack, detail, chain, label, self.threads, ready)
+                del chains[scale, band]
                 if band == 0:
                     pushed(scale)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from threading import Barrier
 from types import TracebackType
@@ -119,7 +119,7 @@ def _without_cuda(device: str) -> str:
 
 
 class Engine:
-    """Evaluates a model's networks; use as a context manager.
+    """Evaluates a model's networks, for several threads if need be; use as a context manager.
 
     threads: worker threads, each with torch's own threading switched off.  tile: rows and columns of the
     largest tile; smaller ones take less memory and more time.  Raises MachineError where no backend gives the
@@ -189,14 +189,18 @@ class Engine:
         self._quiet = True
 
     def _prepare(self, backend: Backend, row: int) -> tuple[ExactEvaluation, object]:
-        """Integer graph and the backend's form of a row, its known answer checked; kept with the model."""
-        key = (backend.name, row)
-        if key not in self.model.prepared:
+        """Integer graph and the backend's form of a row, its known answer checked by every engine anew.
+
+        A CPU's form is kept with the model for other engines of this process, where the model keeps any.
+        """
+        kept = self.model.prepared if backend.name in CPU_BACKENDS else None
+        found: tuple[ExactEvaluation, object] | None = None if kept is None else kept.get((backend.name, row))
+        if found is None:
             evaluation = self.model.evaluation(row)
-            prepared = backend.prepare(evaluation)
-            check_answer(backend, prepared, self.model.answer(row), f"row {row}")
-            self.model.prepared[key] = evaluation, prepared
-        found: tuple[ExactEvaluation, object] = self.model.prepared[key]
+            found = evaluation, backend.prepare(evaluation)
+        check_answer(backend, found[1], self.model.answer(row), f"row {row}")
+        if kept is not None:
+            kept[backend.name, row] = found
         return found
 
     def prepare(self, rows: Iterable[int]) -> None:
@@ -261,8 +265,9 @@ class Engine:
         try:
             work(shifted[-1])
         finally:
-            for future in waiting:
-                future.result()
+            wait(waiting)
+        for future in waiting:
+            future.result()
 
     def evaluate_batch(
         self, row: int, raw: NDArray[np.int16], part: int

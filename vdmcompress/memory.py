@@ -24,8 +24,11 @@ VALUE_BYTES: Final = 9
 """Of each value of an image: pixels, planes, bands, the stack."""
 
 STRIP_BYTES: Final = 470
-"""Of each position of a strip: features, network outputs, coder parameters of two strips, and the same of the
-next band's first rows while a band is encoded."""
+"""Of each position of a strip: features and network outputs of one, coder parameters and values of four, of
+which an encoder makes three ahead."""
+
+VIEW_BYTES: Final = 200
+"""The same where a model has several views: outputs that are turned and added."""
 
 CHANNEL_BYTES: Final = 12
 """Of each channel and position of a tile: two 8-bit activations, a stream, float32 outputs of two layers."""
@@ -38,7 +41,7 @@ def memory_needed(height: int, width: int, channels: int, model: Model, threads:
     return (
         PROCESS_BYTES
         + VALUE_BYTES * height * width * channels
-        + STRIP_BYTES * strip
+        + (STRIP_BYTES + (VIEW_BYTES if model.views > 1 else 0)) * strip
         + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
     )
 
@@ -54,7 +57,7 @@ def batch_memory_needed(shapes: Sequence[BatchShape], model: Model, threads: int
     return (
         PROCESS_BYTES
         + VALUE_BYTES * values
-        + STRIP_BYTES * strip
+        + (STRIP_BYTES + (VIEW_BYTES if model.views > 1 else 0)) * strip
         + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
     )
 

@@ -103,5 +103,5 @@ def check_views(count: int, path: NoisePath) -> None:
     Latents lie on the stack as they are, and their bands have one view.
     """
     most = VIEWS if not any(band.levels for bands in path.scales for band in bands) else (1,)
-    if count not in most:
+    if type(count) is not int or count not in most:
         raise ValueError(f"views {count}, allowed are {', '.join(map(str, most))} with this noise path")

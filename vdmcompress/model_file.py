@@ -56,7 +56,7 @@ class Model:
 
     name; hash8: first 8 bytes of the file's SHA-256; path: the noise path; width, blocks, scales: the graph;
     views: how often the network looks at a band (`mirrors.py`).  prepared: what engines made of rows, by the
-    names of backends, so that images after the first need not wait for it.
+    names of backends, so that images after the first need not wait for it; None where nothing is kept.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Model:
     scales: int
     tensors: dict[str, NDArray[Any]] = field(repr=False, compare=False)
     views: int = 1
-    prepared: dict[tuple[str, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    prepared: dict[tuple[str, int], Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def slots(self) -> int:
@@ -247,10 +247,11 @@ def parse_model(data: bytes, where: str) -> Model:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, size: int, changed_ns: int) -> Model:
-    """The model of a file of that size, changed at that time: read and proved once for many images."""
-    with path.open("rb") as file:
-        return parse_model(file.read(SIZE_LIMIT + 1), str(path))
+def _parsed(data: bytes, where: str) -> Model:
+    """`parse_model`, once for many images; what engines prepare stays with the model."""
+    model = parse_model(data, where)
+    object.__setattr__(model, "prepared", {})  # a copy with other tensors begins with nothing
+    return model
 
 
 def _whole(value: object) -> int:
@@ -268,6 +269,7 @@ def read_model(path: Path) -> Model:
             raise ModelMissingError(f"{path}: {size} bytes, a model has at most {SIZE_LIMIT}")
         if not path.is_file():
             raise ModelMissingError(f"{path}: a directory or device; give the name or path of a model")
-        return _read(path, size, path.stat().st_mtime_ns)
+        with path.open("rb") as file:
+            return _parsed(file.read(SIZE_LIMIT + 1), str(path))
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}; give the name or path of a model") from error
