@@ -31,10 +31,14 @@ DEPTH: Final = 2
 
 
 class Ahead:
-    """Makes the tops of strips ahead; use as a context manager."""
+    """Makes the tops of strips ahead; use as a context manager.
 
-    def __init__(self) -> None:
+    threads: that the caller may use; with 1, nothing is made before its turn.
+    """
+
+    def __init__(self, threads: int) -> None:
         self._asking, self._learning = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._depth = DEPTH if threads > 1 else 0
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +59,7 @@ class Ahead:
             for strip in chain.strips:
                 bins = self._asking.submit(chain.likelihood, chain.levels, None, strip)
                 waiting.append(self._learning.submit(_ready, chain, z, strip, bins))
-                if len(waiting) > DEPTH:
+                if len(waiting) > self._depth:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

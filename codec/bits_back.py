@@ -124,7 +124,7 @@ def encode(
                 step.pop_q(k, z_k, z_below, following)
             step.push_p(k, z_below, z_k, strip)
         z_below = z_k
-    with Ahead() as ahead:
+    with Ahead(threads) as ahead:
         if tops is None:
             tops = ahead.tops([(chain, z_below)])
         for _ in chain.strips:

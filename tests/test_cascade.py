@@ -190,7 +190,7 @@ def test_the_next_band_is_evaluated_while_one_is_coded(tiny_model, monkeypatch):
 
     monkeypatch.setattr(cascade.BandChain, "_evaluate", evaluated)
     monkeypatch.setattr(cascade.bits_back, "encode", coder)
-    encode_pixels(model_support.photo(64, 64), tiny_model, 1, order=ORDERS["none"])
+    encode_pixels(model_support.photo(64, 64), tiny_model, 2, order=ORDERS["none"])
     assert coded == list(range(last + 1))
 
 

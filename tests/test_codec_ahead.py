@@ -28,7 +28,7 @@ class Counting(AdaptingChain):
 
 def test_strips_come_in_order_as_refined():
     bands = [(chain := AdaptingChain(1, height=4 * (2 + n)), chain.data(n)) for n in range(3)]
-    with Ahead() as ahead:
+    with Ahead(2) as ahead:
         met = list(ahead.tops(bands))
     want = [(chain, z, strip) for chain, z in bands for strip in chain.strips]
     assert len(met) == len(want)
@@ -42,18 +42,19 @@ def test_strips_come_in_order_as_refined():
 
 def test_statistics_that_do_not_adapt_stay_as_they_are():
     chain = GaussianChain(1)
-    with Ahead() as ahead:
+    with Ahead(2) as ahead:
         for _, bins in ahead.tops([(chain, chain.data())]):
             assert (bins.scale == 64).all()
 
 
-def test_only_a_few_strips_are_made_before_their_turn():
-    """Memory does not grow with the image."""
+@pytest.mark.parametrize(("threads", "most"), [(1, 0), (2, DEPTH), (8, DEPTH)])
+def test_only_a_few_strips_are_made_before_their_turn(threads, most):
+    """Memory does not grow with the image; one thread makes nothing before its turn."""
     chain = Counting(1, height=80)
-    with Ahead() as ahead:
+    with Ahead(threads) as ahead:
         tops = ahead.tops([(chain, chain.data())])
         for taken, _ in enumerate(tops, 1):
-            assert chain.asked <= taken + DEPTH
+            assert chain.asked <= taken + most
     assert chain.asked == 20
 
 
@@ -68,7 +69,7 @@ def test_the_next_strip_is_made_while_one_is_pushed():
             return super().likelihood(k, z_k, rows)
 
     chain = Telling(1)
-    with Ahead() as ahead:
+    with Ahead(2) as ahead:
         next(ahead.tops([(chain, chain.data())]))
         assert asked.wait(60)
 
@@ -77,7 +78,7 @@ def test_failures_come_at_their_turn():
     chain = Counting(1, height=40)
     chain.fails = 12
     met = 0
-    with pytest.raises(ValueOutOfRange, match="as wanted"), Ahead() as ahead:
+    with pytest.raises(ValueOutOfRange, match="as wanted"), Ahead(2) as ahead:
         for _ in ahead.tops([(chain, chain.data())]):
             met += 1
     assert met == 3
@@ -86,7 +87,7 @@ def test_failures_come_at_their_turn():
 def test_leaving_early_ends_the_threads():
     before = set(threading.enumerate())
     chain = AdaptingChain(1, height=200)
-    with Ahead() as ahead:
+    with Ahead(2) as ahead:
         next(ahead.tops([(chain, chain.data())]))
     assert not set(threading.enumerate()) - before
 
@@ -96,7 +97,7 @@ def test_bands_share_what_is_made_ahead(strip_rows):
     """Bands that are pushed with one iterator give the bytes of each with its own, and come back."""
     bands = [(chain := AdaptingChain(1, strip_rows=strip_rows), chain.data(n)) for n in range(3)]
     together, alone = Stack.empty(2), Stack.empty(2)
-    with Ahead() as ahead:
+    with Ahead(2) as ahead:
         tops = ahead.tops(bands)
         for chain, z in bands:
             encode(together, z, chain, tops=tops)

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from tests.cli_support import colours, save
+from vdmcompress.colour import to_planes
 from vdmcompress.errors import MachineError, UnsupportedImageError, UsageError
 from vdmcompress.measure import formats, summary
 from vdmcompress.measure.formats import Format, available, find_format, measure, same_pixels
+from vdmcompress.ycc import CONVERSIONS
 
 OTHERS = ("png", "webp", "webp0", "jxl3", "jxl7", "jls", "avif")
 
@@ -138,3 +140,14 @@ def test_the_front_is_what_nothing_beats_in_both():
     points = {"a": (10.0, 1.0), "b": (9.0, 5.0), "c": (8.0, 2.0), "d": (8.5, 2.0), "e": (12.0, 9.0)}
     assert summary.pareto(points) == ["e", "b", "c"]
     assert summary.pareto({}) == []
+
+
+def test_the_warm_up_meets_pictures_that_were_ycc():
+    """Of each conversion, with chroma at half the resolution and clipped pixels, so that all is compiled."""
+    noise = np.random.default_rng(1).normal(60, 4, (136, 150))
+    grey = np.clip(np.mgrid[:136, :150].sum(0) / 2 + noise, 0, 255).astype(np.uint8)
+    stored = formats._once_stored(grey)
+    found = [to_planes(pixels)[1] for pixels in stored]
+    assert [colour.conversion for colour in found] == list(CONVERSIONS)
+    assert [colour.subsampling.name for colour in found[:2]] == ["4:2:0"] * 2
+    assert all((pixels == 255).any() for pixels in stored)

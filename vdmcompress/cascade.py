@@ -111,7 +111,7 @@ class Cascade:
                 if found is not None and found[0].levels == 1:
                     yield found
 
-        with Ahead() as ahead:
+        with Ahead(self.threads) as ahead:
             tops = ahead.tops(direct())
             for scale, band in order:
                 chain, detail = chains[scale, band]

@@ -215,8 +215,25 @@ def warm_up(form: Format) -> None:
     noise = np.random.default_rng(1).normal(60, 4, (height, width, 3))
     ramp = np.mgrid[:height, :width].sum(0)[..., np.newaxis] / 2
     pixels = np.clip(ramp + noise, 0, 255).astype(np.uint8)
-    for trial in (pixels, np.ascontiguousarray(pixels[..., 0])):
+    stored = _once_stored(pixels[..., 0]) if form.family == "vdmc" else []
+    for trial in (pixels, np.ascontiguousarray(pixels[..., 0]), *stored):
         form.decode(form.encode(trial))
+
+
+def _once_stored(grey: Pixels) -> list[Pixels]:
+    """Pixels that came out of YCC, one image for each conversion, chroma at half the resolution, some clipped."""
+    from vdmcompress.subsampling import SUBSAMPLINGS, half_shape, upsample
+    from vdmcompress.ycc import CONVERSIONS, to_rgb
+
+    found, luma = [], grey // 2 + 60
+    luma[:8] = 250  # clipped where chroma is far from grey
+    for conversion in CONVERSIONS:
+        kind = SUBSAMPLINGS[conversion.name][0]
+        height, width = half_shape(kind, *grey.shape)
+        chroma = upsample(np.ascontiguousarray(grey[:height, :width]) // 4 + 120, kind, *grey.shape)
+        ycc = np.stack((luma, chroma, 255 - chroma), 2)
+        found.append(to_rgb(ycc.reshape(-1, 3), conversion).reshape(ycc.shape))
+    return found
 
 
 def same_pixels(back: Pixels, pixels: Pixels) -> bool:
