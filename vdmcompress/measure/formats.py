@@ -221,7 +221,7 @@ def warm_up(form: Format) -> None:
 
 
 def _once_stored(grey: Pixels) -> list[Pixels]:
-    """Pixels that came out of YCC, one image for each conversion, chroma at half the resolution, some clipped."""
+    """Images that came out of YCC, by each conversion, chroma at half the resolution, some pixels clipped."""
     from vdmcompress.subsampling import SUBSAMPLINGS, half_shape, upsample
     from vdmcompress.ycc import CONVERSIONS, to_rgb
 
