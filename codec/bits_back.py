@@ -124,11 +124,11 @@ def encode(
                 step.pop_q(k, z_k, z_below, following)
             step.push_p(k, z_below, z_k, strip)
         z_below = z_k
+    if tops is not None:
+        step.push_tops(tops)
+        return
     with Ahead(threads) as ahead:
-        if tops is None:
-            tops = ahead.tops([(chain, z_below)])
-        for _ in chain.strips:
-            step.push(chain.levels, *next(tops))
+        step.push_tops(ahead.tops([(chain, z_below)]))
 
 
 def decode(stack: Stack, chain: Chain, ledger: Ledger | None = None, threads: int = 1) -> Band:
@@ -190,6 +190,10 @@ class _Step:
                 if following is not None:
                     made.append(ahead.submit(self.chain.likelihood, self.chain.levels, None, following))
                 yield strip, bins
+
+    def push_tops(self, tops: Iterator[Ready]) -> None:
+        for _ in self.chain.strips:
+            self.push(self.chain.levels, *next(tops))
 
     def push(self, k: int, x: Array, bins: Bins) -> None:
         with self.ledger.entry(self.stack, k, "p"):

@@ -10,7 +10,7 @@ import torch
 
 from tests import exact_twin, model_support
 from tests.test_kernels import linear_twin
-from vdmcompress import band_chain, cascade, engine
+from vdmcompress import band_chain, cascade, engine, model_file
 from vdmcompress.backends import cpu_int8, cpu_winograd, vectors
 from vdmcompress.backends.cpu_int8 import Int8Backend
 from vdmcompress.backends.cpu_winograd import WinogradBackend
@@ -317,3 +317,20 @@ print((found == pixels).all(), "torch" in sys.modules)
 def test_torch_is_imported_only_where_it_computes():
     """It takes a second, which a small image does not have."""
     assert model_support.words_of(WITHOUT_TORCH) == ["True", "False"]
+
+
+def test_what_is_kept_with_a_model_is_asked_again():
+    """A second engine takes what the first prepared, and finds out where that was spoilt meanwhile."""
+    model = model_file.read_model(model_support.INTEGER)
+    assert model.prepared is not None
+    with Engine(model, 1, "cpu_float") as e:
+        e.evaluate(0, np.zeros((15, 4, 4), np.int16), slice(0, 4), 0)
+    kept = model.prepared["cpu_float", 0]
+    with Engine(model, 1, "cpu_float"):
+        assert model.prepared["cpu_float", 0] is kept
+    model.prepared["cpu_float", 0] = model.prepared["cpu_float", model.slots * model.scales - 1]
+    try:
+        with pytest.raises(MachineError, match="computes differently"):
+            Engine(model, 1, "cpu_float")
+    finally:
+        model.prepared["cpu_float", 0] = kept

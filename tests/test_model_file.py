@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -286,3 +288,19 @@ def test_a_pickle_is_not_a_model(tmp_path):
 def test_a_corrector_that_is_a_single_number_is_refused(data):
     with pytest.raises(ModelMissingError, match="correct_hidden"):
         parse_model(rebuilt(data, correct_hidden=np.zeros((), np.int16)), "bad")
+
+
+def test_a_file_is_parsed_again_where_its_bytes_changed(data, tmp_path):
+    """Of the same size, at the same time: only the bytes tell. A model with other tensors keeps nothing."""
+    path = tmp_path / "tiny.vdm.safetensors"
+    path.write_bytes(data)
+    times = path.stat()
+    first = read_model(path)
+    assert read_model(path) is first
+    path.write_bytes(altered(data, "head_bias", (7, 5), 12345))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = read_model(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    assert second.hash8 != first.hash8
+    assert int(second.tensors["head_bias"][7, 5]) == 12345
+    assert first.prepared is not None and replace(first, tensors=second.tensors).prepared is None

@@ -6,7 +6,7 @@ q(z_k | z_{k-1})        fixed by the noise path
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class PathChain:
 
     engine: Engine
     path: BandPath
+    band: int
     conditionals: Conditionals
     direct: bool
     _strips: list[slice]
@@ -39,6 +40,12 @@ class PathChain:
     def views(self) -> tuple[View, ...]:
         """How the network sees the band: more than once only in models without latents."""
         return VIEWS[self.conditionals.model.views]
+
+    def over_views(self, look: Callable[[View], Outputs]) -> Outputs:
+        """Outputs of all views together, which `look` gives for each, as it has them."""
+        if len(self.views) == 1:
+            return look(self.views[0])
+        return average(((view, look(view)) for view in self.views), self.band)
 
     def exponents(self, row: int, part: int) -> NDArray[np.int64]:
         """Exponents of the sums of all views."""
@@ -134,8 +141,7 @@ class BandChain(PathChain):
 
     def _evaluate(self, row: int, rows: slice, part: int, z_k: Band | None = None, delta: int = 1) -> Outputs:
         """Outputs of an evaluation in these rows; z_k (C, h, w) in bins of delta grey levels."""
-        seen = ((view, self._seen(view, row, rows, part, z_k, delta)) for view in self.views)
-        return average(seen, self.band) if len(self.views) > 1 else next(seen)[1]
+        return self.over_views(lambda view: self._seen(view, row, rows, part, z_k, delta))
 
     def _seen(self, view: View, row: int, rows: slice, part: int, z_k: Band | None, delta: int) -> Outputs:
         """Outputs of one view, as it has them."""

@@ -17,7 +17,7 @@ from vdmcompress.band_chain import BandChain, PathChain
 from vdmcompress.conditionals import BAND_KEYS, Conditionals
 from vdmcompress.engine import Engine
 from vdmcompress.kernels import differences
-from vdmcompress.mirrors import View, average
+from vdmcompress.mirrors import View
 from vdmcompress.path import DIRECT_POSITIONS, DIRECT_STRIP, LATENT_COLUMNS, BatchShape, Plan
 from vdmcompress.transform import detail_shape
 
@@ -116,11 +116,9 @@ class BatchChain(PathChain):
         row = self.model.row(self.scale, step.slot)
         part = 1 if top and self.direct else 0
         grey = None if z_k is None else z_k[images] * np.int16(self.path.delta(k))
-        seen = (
-            (view, self.engine.evaluate_batch(row, self._raw(view, images, grey), part))
-            for view in self.views
+        sums, linear = self.over_views(
+            lambda view: self.engine.evaluate_batch(row, self._raw(view, images, grey), part)
         )
-        sums, linear = average(seen, self.band) if len(self.views) > 1 else next(seen)[1]
         count, rows = images.stop - images.start, self.shape[0]
         tall = count * rows
         sums = np.ascontiguousarray(sums[:, :rows]).reshape(tall, self.width, -1)

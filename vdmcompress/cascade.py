@@ -11,7 +11,7 @@ takes the next plan of its order (`path.ORDERS`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,23 +102,15 @@ class Cascade:
         """
         order = [(scale, band) for scale in range(len(pyramid)) for band in reversed(range(3))]
         chains = {place: self._chain_of(pyramid, *place) for place in order}
-
-        def direct() -> Iterator[tuple[BandChain, Band]]:
-            for scale, band in order:
-                if band == 2:
-                    self.engine.prepare(reversed(self.rows(scale)))
-                found = chains.get((scale, band))  # a band of nothing may have had its turn
-                if found is not None and found[0].levels == 1:
-                    yield found
-
+        for scale in range(len(pyramid)):
+            self.engine.prepare(reversed(self.rows(scale)))
         with Ahead(self.threads) as ahead:
-            tops = ahead.tops(direct())
+            tops = ahead.tops([found for found in chains.values() if found[0].levels == 1])
             for scale, band in order:
-                chain, detail = chains[scale, band]
+                chain, detail = chains.pop((scale, band))
                 label = ledger.scope(band_name(scale, band))
                 ready = tops if chain.levels == 1 else None
                 bits_back.encode(stack, detail, chain, label, self.threads, ready)
-                del chains[scale, band]
                 if band == 0:
                     pushed(scale)
 

@@ -126,18 +126,9 @@ class Conditionals:
 
         def some(part: slice) -> None:
             kernels.conditionals(
-                sums[:count],
-                linear,
-                exponents,
-                z_k,
-                fusion,
-                grid,
-                mean,
-                index,
-                coupling,
-                part.start,
-                part.stop,
-            )
+                sums[:count], linear, exponents, z_k, fusion, grid,
+                mean, index, coupling, part.start, part.stop,
+            )  # fmt: skip
 
         if n:
             share(some, slice(0, count))
