@@ -12,7 +12,7 @@ from PIL import Image
 from codec.ans import Stack
 from codec.errors import ShortStackError
 from tests import model_support
-from vdmcompress import cascade, colour, path
+from vdmcompress import cascade, colour, path, ycc
 from vdmcompress.batch import decode_batches, encode_batches
 from vdmcompress.batch_evaluate import batch_vlb
 from vdmcompress.batch_planes import shape_of
@@ -517,3 +517,31 @@ def test_the_command_finds_a_jpeg_out(vdmc, tmp_path):
     assert guesses["auto"] == pytest.approx(0.65 * guesses["rgb"], rel=0.01)
     told = vdmc("eval", "-e", "1", tmp_path / "a.png")
     assert "JPEG 4:2:0" in told.stdout
+
+
+@pytest.mark.parametrize("conversion", ycc.CONVERSIONS, ids=lambda conversion: conversion.name)
+def test_many_pixels_are_converted_as_few_are(conversion):
+    """Two threads share more than twice `PART` pixels; what may be missed counts for both together."""
+    rng = np.random.default_rng(4)
+    stored = rng.integers(60, 190, (2 * ycc.PART + 77, 3)).astype(np.uint8)
+    pixels = ycc.to_rgb(stored, conversion)
+    odd = rng.choice(len(pixels), 900, replace=False)
+    pixels[odd] = rng.integers(1, 255, (900, 3))
+    cuts = [pixels[i : i + 30_000] for i in range(0, len(pixels), 30_000)]
+    few = [ycc.invert(cut, conversion, len(cut)) for cut in cuts]
+    found, missed = ycc.invert(pixels, conversion, len(pixels))
+    np.testing.assert_array_equal(found, np.concatenate([one[0] for one in few]))
+    np.testing.assert_array_equal(missed, np.concatenate([one[1] for one in few]))
+    count = int(missed.sum())
+    half = len(pixels) // 2
+    assert max(missed[:half].sum(), missed[half:].sum()) < count - 1
+    assert ycc.invert(pixels, conversion, count) is not None
+    assert ycc.invert(pixels, conversion, count - 1) is None
+    shifted = found - np.array([1, 0, 0], np.uint8)
+    luma = shifted.copy()
+    wrong = ycc.fit_luma(pixels, luma, conversion, len(pixels))
+    parts = [ycc.fit_luma(pixels[cut], shifted[cut].copy(), conversion, half) for cut in np.s_[:half, half:]]
+    np.testing.assert_array_equal(wrong, np.concatenate(parts))
+    np.testing.assert_array_equal(ycc.to_rgb(luma, conversion)[~wrong], pixels[~wrong])
+    assert ycc.fit_luma(pixels, shifted.copy(), conversion, int(wrong.sum())) is not None
+    assert ycc.fit_luma(pixels, shifted.copy(), conversion, int(wrong.sum()) - 1) is None

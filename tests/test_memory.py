@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,13 +31,14 @@ def test_the_largest_tile_that_fits_is_taken(tiny_model):
         choose_tile(*size, needs[-1] - 1)
 
 
-def test_more_pixels_channels_and_threads_take_more():
+def test_more_pixels_channels_threads_and_views_take_more():
     model = model_support.load_tiny()
     base = memory_needed(1000, 1500, 1, model, 1, 256)
     assert base > PROCESS_BYTES
     assert memory_needed(2000, 1500, 1, model, 1, 256) > base
     assert memory_needed(1000, 1500, 3, model, 1, 256) > base
     assert memory_needed(1000, 1500, 1, model, 4, 256) > base
+    assert memory_needed(1000, 1500, 1, replace(model, views=4), 1, 256) > base
 
 
 def test_the_limit_does_not_alter_the_bytes(tiny_model):

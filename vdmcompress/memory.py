@@ -37,13 +37,7 @@ CHANNEL_BYTES: Final = 12
 def memory_needed(height: int, width: int, channels: int, model: Model, threads: int, tile: int) -> int:
     """Bytes that encoding or decoding an image takes at most."""
     strip = min(DIRECT_STRIP, height // 2 + 1) * (width // 2 + 1)
-    side = tile + 4 * model.blocks + 2
-    return (
-        PROCESS_BYTES
-        + VALUE_BYTES * height * width * channels
-        + (STRIP_BYTES + (VIEW_BYTES if model.views > 1 else 0)) * strip
-        + threads * CHANNEL_BYTES * model.width * min(side**2, 2 * strip)
-    )
+    return _needed(height * width * channels, strip, model, threads, tile)
 
 
 def batch_memory_needed(shapes: Sequence[BatchShape], model: Model, threads: int, tile: int) -> int:
@@ -53,6 +47,11 @@ def batch_memory_needed(shapes: Sequence[BatchShape], model: Model, threads: int
         min(max(DIRECT_POSITIONS, DIRECT_STRIP * (shape.width // 2 + 1)), shape.pixels // 4 + shape.width)
         for shape in shapes
     )
+    return _needed(values, strip, model, threads, tile)
+
+
+def _needed(values: int, strip: int, model: Model, threads: int, tile: int) -> int:
+    """For so many values of images, with strips of so many positions."""
     side = tile + 4 * model.blocks + 2
     return (
         PROCESS_BYTES
